@@ -1,0 +1,48 @@
+# Everything runs in one virtual environment, made by `make setup` (about 7 GB: torch brings its GPU libraries).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Tests run in parallel processes; each gets one thread so that they do not fight for the cores.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+WORKERS ?= auto
+
+.PHONY: setup demo test test-all check format bench clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed. Name one: make setup PYTHON=python3.11"; exit 2; }
+	@echo "Making $(VENV): about 7 GB are fetched the first time, which takes some minutes."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(READY)
+
+demo: setup
+	$(BIN)/maskwright demo --out demo
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(ONE_THREAD) $(BIN)/python -m pytest -q tests/architecture
+
+test: check
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow" --ignore tests/architecture
+
+test-all: check
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --ignore tests/architecture
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) demo outputs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

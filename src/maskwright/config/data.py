@@ -1,0 +1,218 @@
+"""Where the data lies and how it becomes tiles: sites, nodata, tiles, splits, normalisation, augmentation, cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import model_validator
+
+from maskwright.config.base import Field, Section
+
+__all__ = [
+    "AugmentConfig",
+    "CacheConfig",
+    "DataConfig",
+    "HeightRastersData",
+    "LoaderConfig",
+    "MetresNormalise",
+    "NormaliseConfig",
+    "PerTileNormalise",
+    "SiteConfig",
+    "SplitConfig",
+    "TerrainConfig",
+    "TileConfig",
+]
+
+
+class SiteConfig(Section):
+    """One site: a canopy height model (CHM), or a surface model (DSM) with a terrain model (DTM), or DSM and CHM."""
+
+    name: str = Field(help="Name of the site, unique in the experiment.", min_length=1)
+    dsm: Path | None = Field(None, help="Digital surface model: elevation of the top of everything.", unit="m")
+    chm: Path | None = Field(None, help="Canopy height model: height above ground.", unit="m")
+    dtm: Path | None = Field(None, help="Digital terrain model: elevation of the ground.", unit="m")
+    nodata: float | None = Field(
+        None, help="Value meaning 'not measured' in this site's rasters; unset: data.nodata, then the file's tag."
+    )
+    chm_nodata: float | Literal["tag", "none"] | None = Field(
+        None, help="The same for the CHM alone; 'none' ignores the tag, for files that declare 0. Unset: data.chm_nodata."
+    )
+    ground: str | None = Field(
+        None, help="Sites with the same word count as one ground in the split; unset: found from the extents."
+    )
+
+    @model_validator(mode="after")
+    def _has_heights(self) -> SiteConfig:
+        if self.chm is None and (self.dsm is None or self.dtm is None):
+            raise ValueError(f"site {self.name}: give chm, or dsm and dtm, so that heights above ground are known")
+        return self
+
+
+class TerrainConfig(Section):
+    """A DSM made from a CHM by adding smooth invented terrain, for archives that hold CHMs alone."""
+
+    simulate: bool = Field(
+        False, help="Add smooth random terrain to sites that have no DSM, so that a model for DSMs can be trained."
+    )
+    amplitude_m: float = Field(20.0, ge=0, unit="m", help="Standard deviation of the invented terrain.")
+    wavelength_m: float = Field(200.0, gt=0, unit="m", help="Typical distance between invented hills.")
+    seed: int = Field(7, ge=0, help="Seed of the invented terrain; it depends on the ground coordinates and this alone.")
+
+
+class TileConfig(Section):
+    """How scenes are cut into tiles."""
+
+    size_px: int = Field(256, ge=16, le=4096, unit="px", help="Side of the square tiles.")
+    overlap: float = Field(
+        0.0, ge=0, help="Overlap of training tiles: below 1 a share of the tile, from 1 on a number of pixels."
+    )
+    min_valid: float = Field(0.7, ge=0, le=1, help="A tile is kept if at least this share of its pixels is measured.")
+
+    @property
+    def overlap_px(self) -> int:
+        return int(round(self.overlap * self.size_px)) if self.overlap < 1 else int(self.overlap)
+
+    @model_validator(mode="after")
+    def _overlap_below_size(self) -> TileConfig:
+        if self.overlap_px >= self.size_px:
+            raise ValueError(f"overlap: {self.overlap_px} px is not smaller than the tile of {self.size_px} px")
+        return self
+
+
+class MetresNormalise(Section):
+    """Heights minus a reference surface of the ground, divided by a constant: metres stay metres."""
+
+    kind: Literal["metres"] = Field("metres", help="Subtract a reference surface, divide by a constant.")
+    scale_m: float = Field(30.0, gt=0, unit="m", help="Heights are divided by this.")
+    reference_cell_m: float = Field(
+        60.0, gt=0, unit="m", help="Cell of the coarse grid of low percentiles that is the reference of a DSM."
+    )
+    reference_percentile: float = Field(
+        5.0, ge=0, le=50, unit="%", help="Percentile of the valid heights of a cell taken as its reference."
+    )
+
+
+class PerTileNormalise(Section):
+    """Each tile stretched to 0..1 by its own valid minimum and maximum; loses the scale in metres."""
+
+    kind: Literal["per_tile"] = Field("per_tile", help="Stretch each tile to 0..1; for comparison.")
+
+
+NormaliseConfig = Annotated[MetresNormalise | PerTileNormalise, pydantic.Field(discriminator="kind")]
+
+
+class SplitConfig(Section):
+    """Which ground is trained on, which steers the training, which is kept for the final numbers."""
+
+    by: Literal["auto", "site", "blocks", "lists"] = Field(
+        "auto", help="auto: by site from six sites on, else spatial blocks inside sites; lists: the names below."
+    )
+    shares: tuple[float, float, float] = Field(
+        (0.7, 0.15, 0.15), help="Shares of training, validation and test, counted on kept tiles; they add up to 1."
+    )
+    seed: int = Field(42, ge=0, help="Seed of the split; apart from the training seed so that runs stay comparable.")
+    buffer_px: int | None = Field(
+        None, ge=0, unit="px", help="Least distance between tiles of different parts; unset: one tile."
+    )
+    train: tuple[str, ...] = Field((), help="Sites to train on, with by: lists.")
+    val: tuple[str, ...] = Field((), help="Sites for validation, with by: lists; empty: blocks out of the training sites.")
+    test: tuple[str, ...] = Field((), help="Sites for the final test, with by: lists.")
+    keep: Literal["auto", "none"] | Path = Field(
+        "auto",
+        help="Earlier split to keep, so that new sites never reshuffle old ones: auto looks at the newest run of the "
+        "same name, a path names a run folder or a splits.geojson, none starts afresh.",
+    )
+
+    @model_validator(mode="after")
+    def _shares_and_lists(self) -> SplitConfig:
+        if min(self.shares) < 0 or abs(sum(self.shares) - 1.0) > 1e-6:
+            raise ValueError(f"shares: {list(self.shares)} add up to {sum(self.shares):g}; they must be 0..1 and add up to 1")
+        if self.by == "lists" and not (self.train and self.test):
+            raise ValueError("by: lists needs the names of sites in train and in test (val may stay empty)")
+        if self.by != "lists" and (self.train or self.val or self.test):
+            raise ValueError("train, val and test name sites, which needs by: lists")
+        return self
+
+
+class AugmentConfig(Section):
+    """Random changes of training tiles; validation is never changed."""
+
+    enabled: bool = Field(True, help="Change training tiles at random.")
+    jitter: bool = Field(True, help="Shift each training tile at random inside its part of the split.")
+    flip_p: float = Field(0.5, ge=0, le=1, help="Probability of a mirror image, for each axis.")
+    turn_p: float = Field(0.75, ge=0, le=1, help="Probability of a turn by 90, 180 or 270 degrees.")
+    rotate_p: float = Field(0.0, ge=0, le=1, help="Probability of a free rotation and zoom, one resampling for both.")
+    rotate_deg: float = Field(15.0, ge=0, le=180, unit="degrees", help="Largest free rotation to either side.")
+    zoom: tuple[float, float] = Field((0.8, 1.25), help="Smallest and largest zoom; heights keep their metres.")
+    noise_m: float = Field(0.0, ge=0, unit="m", help="Standard deviation of random noise added to the surface.")
+    shift_m: float = Field(0.0, ge=0, unit="m", help="Standard deviation of a constant added to the surface of a tile.")
+    terrain_p: float = Field(0.0, ge=0, le=1, help="Probability that smooth random terrain is added to a DSM tile.")
+    terrain_m: float = Field(5.0, ge=0, unit="m", help="Standard deviation of that terrain.")
+    terrain_wavelength_m: float = Field(150.0, gt=0, unit="m", help="Typical distance between its hills.")
+
+    @model_validator(mode="after")
+    def _zoom_rises(self) -> AugmentConfig:
+        if not 0 < self.zoom[0] <= self.zoom[1]:
+            raise ValueError(f"zoom: {list(self.zoom)} must be two positive numbers, the smaller first")
+        return self
+
+
+class CacheConfig(Section):
+    """Rasters are decoded once into uncompressed files that are memory-mapped."""
+
+    enabled: bool = Field(True, help="Decode once; off: a folder in the run's temporary space is used and removed.")
+    folder: Path | None = Field(None, help="Where decoded rasters lie; unset: the user's cache folder.")
+    max_gb: float = Field(20.0, gt=0, unit="GB", help="Oldest entries are removed when the cache grows beyond this.")
+
+
+class LoaderConfig(Section):
+    """How batches are made."""
+
+    batch_size: int = Field(8, ge=1, le=4096, help="Tiles in a batch.")
+    eval_batch_size: int | None = Field(None, ge=1, help="Tiles in a validation batch; unset: batch_size.")
+    workers: int = Field(0, ge=0, le=64, help="Loader processes; 0 loads in the training process, fastest from the cache.")
+    prefetch: int = Field(2, ge=1, le=64, advanced=True, help="Batches each worker prepares ahead.")
+    samples_per_epoch: int | None = Field(
+        None, ge=1, help="Training tiles drawn in an epoch; unset: as many as there are training tiles."
+    )
+
+
+class HeightRastersData(Section):
+    """Height rasters: CHM, DSM with CHM, or DSM with DTM; single band, metres."""
+
+    kind: Literal["height_rasters"] = Field("height_rasters", help="GeoTIFFs of heights.")
+    folder: Path | None = Field(None, help="Folder searched for pairs that share a prefix, for example a_DSM.tif, a_CHM.tif.")
+    dsm_suffix: str = Field("DSM", min_length=1, help="Ending of DSM file names in the folder, before .tif.")
+    chm_suffix: str = Field("CHM", min_length=1, help="Ending of CHM file names in the folder.")
+    dtm_suffix: str = Field("DTM", min_length=1, help="Ending of DTM file names in the folder.")
+    sites: tuple[SiteConfig, ...] = Field((), help="Sites named one by one.")
+    input: Literal["dsm", "chm", "both"] = Field(
+        "dsm", help="What the network sees: the surface (the usual case), the canopy height itself, or both as two bands."
+    )
+    nodata: float | None = Field(None, help="Value meaning 'not measured' where a file has no tag; overrides the tag.")
+    chm_nodata: float | Literal["tag", "none"] = Field("tag", help="The same for CHMs alone; 'none' ignores their tag.")
+    align: Literal["refuse", "resample"] = Field(
+        "refuse", help="What to do with rasters of a site on different grids: refuse, or resample onto the surface's grid."
+    )
+    terrain: TerrainConfig = Field(default_factory=TerrainConfig, help="Invented terrain for sites that have a CHM alone.")
+    tiles: TileConfig = Field(default_factory=TileConfig, help="How scenes are cut into tiles.")
+    normalise: NormaliseConfig = Field(default_factory=MetresNormalise, help="How heights become network input.")
+    split: SplitConfig = Field(default_factory=SplitConfig, help="Training, validation and test ground.")
+    augment: AugmentConfig = Field(default_factory=AugmentConfig, help="Random changes of training tiles.")
+    cache: CacheConfig = Field(default_factory=CacheConfig, help="Decoded rasters on disk.")
+    loader: LoaderConfig = Field(default_factory=LoaderConfig, help="How batches are made.")
+
+    @model_validator(mode="after")
+    def _has_sites(self) -> HeightRastersData:
+        if self.folder is None and not self.sites:
+            raise ValueError("give sites, or a folder in which to find them")
+        names = [site.name for site in self.sites]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"sites: the name {twice[0]} appears more than once")
+        return self
+
+
+DataConfig = HeightRastersData

@@ -1,0 +1,49 @@
+"""What is to be learned: the kind of work and the numbers that define its target."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from maskwright.config.base import Field, Section
+
+__all__ = ["HeightGapsTask", "TaskConfig"]
+
+
+class HeightGapsTask(Section):
+    """Canopy gaps: pixels whose canopy is lower than a height, for any height in metres."""
+
+    kind: Literal["height_gaps"] = Field("height_gaps", help="Canopy gaps at any height.")
+    heights_m: tuple[float, ...] = Field(
+        (2.0, 5.0, 10.0), min_length=1, unit="m", help="Heights at which gaps are scored and predicted by default."
+    )
+    train_heights_m: tuple[float, ...] | None = Field(
+        None, unit="m", help="Heights drawn in training; unset: those of heights_m."
+    )
+    train_range_m: tuple[float, float] | None = Field(
+        None, unit="m", help="Lowest and highest height drawn in training, uniformly; takes the place of a list."
+    )
+    heights_per_sample: int = Field(
+        1, ge=1, le=16, help="Heights drawn for each training tile; more share one pass of the encoder."
+    )
+    condition_scale_m: float = Field(
+        30.0, gt=0, unit="m", advanced=True, help="Heights are divided by this before the network sees them."
+    )
+
+    @model_validator(mode="after")
+    def _heights_make_sense(self) -> HeightGapsTask:
+        for name in ("heights_m", "train_heights_m", "train_range_m"):
+            heights = getattr(self, name)
+            if heights is None:
+                continue
+            if min(heights) <= 0:
+                raise ValueError(f"{name}: {min(heights):g} m is not above the ground; heights are larger than 0 m")
+            if list(heights) != sorted(set(heights)):
+                raise ValueError(f"{name}: heights must rise and differ, for example [2, 5, 10]")
+        if self.train_heights_m is not None and self.train_range_m is not None:
+            raise ValueError("train_heights_m and train_range_m are both set; keep one")
+        return self
+
+
+TaskConfig = HeightGapsTask

@@ -1,0 +1,111 @@
+"""The nouns the layers hand to each other: Window, Place, Batch, LossOutput, Prediction.
+
+Torch is imported for type checking only, so that light processes (command line help, dashboard) can read this file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+__all__ = ["Batch", "LossOutput", "Place", "Prediction", "Window"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Window:
+    """A rectangle of pixels in a scene. ``row`` and ``col`` may be negative or reach past the scene: padding."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+    @property
+    def row_stop(self) -> int:
+        return self.row + self.height
+
+    @property
+    def col_stop(self) -> int:
+        return self.col + self.width
+
+    def grown(self, margin_px: int) -> Window:
+        """The same rectangle with ``margin_px`` more pixels on each side."""
+        return Window(
+            self.row - margin_px, self.col - margin_px, self.height + 2 * margin_px, self.width + 2 * margin_px
+        )
+
+    def intersection(self, other: Window) -> Window | None:
+        """The pixels both rectangles hold, or None."""
+        row, col = max(self.row, other.row), max(self.col, other.col)
+        height = min(self.row_stop, other.row_stop) - row
+        width = min(self.col_stop, other.col_stop) - col
+        return Window(row, col, height, width) if height > 0 and width > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a sample comes from: the scene's name and the window in its pixels."""
+
+    scene: str
+    window: Window
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a loader gives and a task understands.
+
+    Attributes:
+        image: (B, C, H, W) float32, normalised; 0 where not valid.
+        target: (B, H, W) int64 class ids, or float32 values (metres for height tasks; 0 where not valid).
+        valid: (B, H, W) bool; only these pixels count, anywhere.
+        condition: (B, K) float32 or None. For height tasks the K heights in metres asked of each sample.
+        where: One Place per sample.
+        instances: One object per sample for instance tasks, else None.
+    """
+
+    image: Tensor
+    target: Tensor
+    valid: Tensor
+    condition: Tensor | None
+    where: tuple[Place, ...]
+    instances: list[object] | None = None
+
+    def __len__(self) -> int:
+        return int(self.image.shape[0])
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with its tensors on ``device``; nothing is copied if they are there already."""
+        return replace(
+            self,
+            image=self.image.to(device, non_blocking=True),
+            target=self.target.to(device, non_blocking=True),
+            valid=self.valid.to(device, non_blocking=True),
+            condition=None if self.condition is None else self.condition.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LossOutput:
+    """A loss and its parts. ``total`` carries the gradient; ``terms`` are detached scalars by name, unweighted."""
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Decoded output.
+
+    Attributes:
+        probs: (B, K, H, W) float32 in 0..1. For height tasks channel k belongs to ``heights_m[k]``, monotone in it.
+        heights_m: The K heights in metres, ascending; empty for class tasks.
+        violations: (K - 1,) int64: pixels where the raw output at height k lay above that at k + 1; None if unknown.
+    """
+
+    probs: Tensor
+    heights_m: tuple[float, ...] = ()
+    violations: Tensor | None = None
