@@ -1,0 +1,25 @@
+"""Checkpoints that survive: durable files, a store that always has a good one, and the portable model folder."""
+
+from __future__ import annotations
+
+from maskwright.checkpoints.format import check_plain, load_state, read_about, save_state, snapshot
+from maskwright.checkpoints.portable import load_description, load_weights, save_model
+from maskwright.checkpoints.retention import best_of, files_to_keep, is_better
+from maskwright.checkpoints.store import CheckpointStore, Loaded, checkpoint_name
+
+__all__ = [
+    "CheckpointStore",
+    "Loaded",
+    "best_of",
+    "check_plain",
+    "checkpoint_name",
+    "files_to_keep",
+    "is_better",
+    "load_description",
+    "load_state",
+    "load_weights",
+    "read_about",
+    "save_model",
+    "save_state",
+    "snapshot",
+]

@@ -1,0 +1,417 @@
+"""CheckpointStore: saves, keeps, finds and loads the checkpoints of one folder so that a good one is always there.
+
+The order of a save: the file (durable, read back), the manifest (durable), the aliases, removal of what the manifest no
+longer names. A crash between any two of these leaves a loadable folder; the manifest is the truth.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from maskwright.checkpoints.format import is_whole, load_state, read_about, save_state, snapshot
+from maskwright.checkpoints.retention import best_of, files_to_keep
+from maskwright.errors import CheckpointError
+from maskwright.files import durable_file, explain_os_error, remove_stale, sha256_file, sync_folder, temporary_path
+from maskwright.tracking import CheckpointRecord, Manifest, RunFolder, read_manifest, write_manifest
+from maskwright.tracking.folder import time_text
+from maskwright.tracking.manifest import CheckpointKind
+
+__all__ = ["BEST", "LATEST", "CheckpointStore", "Loaded", "checkpoint_name"]
+
+LATEST = "checkpoint_latest.pt"
+BEST = "checkpoint_best.pt"
+
+_NUMBERED = re.compile(r"checkpoint_epoch_\d{4,}(_step_\d{8,})?\.pt")
+
+
+class Loaded(NamedTuple):
+    """A checkpoint read back; ``notes`` name the ones that had to be passed over, for a person to read."""
+
+    state: dict[str, Any]
+    record: CheckpointRecord
+    notes: tuple[str, ...]
+
+
+def checkpoint_name(*, epoch: int, global_step: int, kind: CheckpointKind) -> str:
+    """File name: ``checkpoint_epoch_0010.pt`` once 10 epochs are finished, else the epoch under way and the step."""
+    if kind == "epoch":
+        return f"checkpoint_epoch_{epoch:04d}.pt"
+    return f"checkpoint_epoch_{epoch + 1:04d}_step_{global_step:08d}.pt"
+
+
+class CheckpointStore:
+    """The checkpoints of one folder. One process saves; any number may load at the same time.
+
+    Args:
+        folder: The folder of the checkpoints, or the run folder that holds it.
+        max_checkpoints: Checkpoints kept, newest first, beside the best; at least 1.
+        monitor: Name of the score that decides which is best; None takes what the manifest says, if anything.
+        mode: Whether a higher (``max``) or lower (``min``) score is better.
+    """
+
+    def __init__(
+        self,
+        folder: Path | RunFolder,
+        *,
+        max_checkpoints: int = 3,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] = "max",
+    ) -> None:
+        self.folder = folder.checkpoints if isinstance(folder, RunFolder) else Path(folder)
+        self.max_checkpoints = max_checkpoints
+        self.monitor = monitor
+        self.mode = mode
+        self._recovered = False
+        self._bad: set[str] = set()  # hashes of records whose files turned out damaged or missing
+        self._copied: dict[str, str] = {}  # alias to hash, where the file system has no hard links
+
+    # --- saving -------------------------------------------------------------------------------------------------------
+
+    def save(
+        self,
+        state: Mapping[str, object],
+        *,
+        epoch: int,
+        global_step: int,
+        position: int = 0,
+        scores: Mapping[str, float] | None = None,
+        kind: CheckpointKind = "epoch",
+    ) -> CheckpointRecord:
+        """Save the state now, see :meth:`write`."""
+        content = snapshot(state, copy=False)
+        return self.write(content, epoch=epoch, global_step=global_step, position=position, scores=scores, kind=kind)
+
+    def write(
+        self,
+        content: Mapping[str, object],
+        *,
+        epoch: int,
+        global_step: int,
+        position: int = 0,
+        scores: Mapping[str, float] | None = None,
+        kind: CheckpointKind = "epoch",
+    ) -> CheckpointRecord:
+        """Write what :func:`~maskwright.checkpoints.format.snapshot` copied, then drop what is no longer to be kept.
+
+        Args:
+            content: Nested dicts, lists and tuples of tensors and plain values.
+            epoch: Finished epochs (after the first epoch: 1).
+            global_step: Updates done.
+            position: Batches done of the epoch under way; 0 between epochs.
+            scores: Scores of exactly these weights; leave out if they were not measured.
+            kind: ``epoch`` when an epoch has just ended; ``step``, ``interrupted`` or ``error`` otherwise.
+
+        Returns:
+            What the manifest now says of the checkpoint.
+
+        Raises:
+            CheckpointError: If something foreign is in ``content`` or the disk refuses. The message says whether the
+                checkpoint was saved; those saved before are untouched if it was not.
+        """
+        if not self._recovered:
+            self.recover()
+        name = checkpoint_name(epoch=epoch, global_step=global_step, kind=kind)
+        about: dict[str, Any] = {
+            "epoch": int(epoch),
+            "position": int(position),
+            "global_step": int(global_step),
+            "scores": {key: float(value) for key, value in (scores or {}).items()},
+            "kind": kind,
+            "time": time_text(),
+        }
+        try:
+            sha256, size = save_state(self.folder / name, content, about)
+            record = CheckpointRecord(file=name, sha256=sha256, bytes=size, **about)
+            former, manifest = self._enter(record)
+        except CheckpointError:
+            self._withdraw(name)
+            raise
+        dropped = {old.file for old in former.records} - {kept.file for kept in manifest.records}
+        self._tidy(manifest, dropped, f"{name} is saved, but ")
+        return record
+
+    def recover(self) -> tuple[str, ...]:
+        """Put right what a killed process left; for the process that saves, done by itself before its first save.
+
+        Removes temporary files of dead processes and checkpoints that never reached the manifest, writes the manifest
+        anew if it is missing or damaged, renews the aliases. Files that are not ours are never touched.
+
+        Returns:
+            What was done, a sentence each.
+
+        Raises:
+            CheckpointError: If the disk refuses, or the manifest is of a newer version.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            notes = [f"Removed {name}, left by a process that died." for name in remove_stale(self.folder)]
+            manifest, rebuilt = self._manifest()
+            if rebuilt:
+                notes += rebuilt
+                records = [self._numbered(record) for record in manifest.records]
+                manifest = self._kept(records, manifest, len(records))
+                write_manifest(self._manifest_path, manifest)
+            orphans = self._orphans(manifest)
+        except OSError as cause:
+            raise CheckpointError(explain_os_error(cause, self.folder)) from cause
+        notes += [f"Removed {name}, saved but never entered in the manifest." for name in sorted(orphans)]
+        self._tidy(manifest, orphans, "The checkpoints are whole, but ")
+        self._recovered = True
+        return tuple(notes)
+
+    def _enter(self, record: CheckpointRecord) -> tuple[Manifest, Manifest]:
+        """Enter a saved file in the manifest; returns the manifests before and after."""
+        former, _ = self._manifest()
+        records = [old for old in former.records if old.file != record.file and old.sha256 not in self._bad]
+        manifest = self._kept([*records, record], former, self.max_checkpoints)
+        write_manifest(self._manifest_path, manifest)
+        return former, manifest
+
+    def _withdraw(self, name: str) -> None:
+        """Give back the space of a file that did not reach the manifest; a disk that is full needs it."""
+        manifest, _ = self._manifest()
+        if name in self._orphans(manifest):
+            with contextlib.suppress(OSError):  # the next process that saves tries again
+                (self.folder / name).unlink()
+
+    def _rule(self, manifest: Manifest) -> tuple[str | None, Literal["min", "max"]]:
+        """The score that decides and its direction: our own, else the manifest's."""
+        return (self.monitor, self.mode) if self.monitor else (manifest.monitor, manifest.mode)
+
+    def _kept(self, records: Sequence[CheckpointRecord], former: Manifest, count: int) -> Manifest:
+        monitor, mode = self._rule(former)
+        best = best_of(records, monitor, mode)
+        keep = files_to_keep(records, max_checkpoints=count, best=best)
+        kept = tuple(record for record in records if record.file in keep)
+        return Manifest(kept, best.file if best else None, monitor, mode)
+
+    def _tidy(self, manifest: Manifest, dropped: set[str], prefix: str) -> None:
+        """Renew the aliases, remove files; the checkpoints are safe by now, so try everything before complaining."""
+        problems = []
+        for alias, record in ((LATEST, manifest.latest), (BEST, manifest.best_record)):
+            try:
+                if record is not None:
+                    self._point(alias, record)
+            except CheckpointError as cause:
+                problems.append(f"{alias} could not be renewed: {cause}")
+            except OSError as cause:
+                problems.append(explain_os_error(cause, self.folder / alias))
+        for name in sorted(dropped):
+            try:
+                (self.folder / name).unlink(missing_ok=True)
+            except OSError as cause:
+                problems.append(f"{name} could not be removed: {cause.strerror}.")
+        if problems:
+            raise CheckpointError(prefix + " ".join(problems))
+
+    def _point(self, alias: str, record: CheckpointRecord) -> None:
+        source, target = self.folder / record.file, self.folder / alias
+        if not source.exists():  # deleted by hand; the alias may still have it
+            return
+        if target.exists() and os.path.samefile(source, target):  # renaming onto the same file would do nothing
+            return
+        if target.exists() and self._copied.get(alias) == record.sha256:
+            return
+        if _link(source, target):
+            sync_folder(self.folder)
+        else:
+            _copy(source, target)
+            self._copied[alias] = record.sha256
+
+    def _orphans(self, manifest: Manifest) -> set[str]:
+        known = {record.file for record in manifest.records}
+        found = (path for path in self.folder.iterdir() if _NUMBERED.fullmatch(path.name) and path.name not in known)
+        return {path.name for path in found if _about_or_none(path) is not None}
+
+    def _numbered(self, record: CheckpointRecord) -> CheckpointRecord:
+        """Give a checkpoint that is there as an alias only its own name, for the alias will move on."""
+        if record.file not in (LATEST, BEST):
+            return record
+        name = checkpoint_name(epoch=record.epoch, global_step=record.global_step, kind=record.kind)
+        source, target = self.folder / record.file, self.folder / name
+        if not _link(source, target):
+            _copy(source, target)
+        return replace(record, file=name)
+
+    # --- loading ------------------------------------------------------------------------------------------------------
+
+    @property
+    def records(self) -> tuple[CheckpointRecord, ...]:
+        """All checkpoints in the order saved, the newest last. Changes nothing on disk."""
+        return self._manifest()[0].records
+
+    @property
+    def best(self) -> CheckpointRecord | None:
+        """The record with the best score; None if none was scored."""
+        manifest, _ = self._manifest()
+        return best_of(manifest.records, *self._rule(manifest))
+
+    def path_of(self, record: CheckpointRecord) -> Path:
+        """Where a record's file lies."""
+        return self.folder / record.file
+
+    def load_latest(
+        self, *, map_location: str | torch.device = "cpu", mmap: bool = False, verify: bool = True
+    ) -> Loaded:
+        """The newest checkpoint that is whole. Changes nothing on disk.
+
+        Args:
+            map_location: Device for the tensors.
+            mmap: Map the file into memory instead of reading it.
+            verify: Compare the file with its hash first.
+
+        Raises:
+            CheckpointError: If there is none.
+        """
+        return self._load(lambda manifest: manifest.records[::-1], map_location, mmap, verify)
+
+    def load_best(self, *, map_location: str | torch.device = "cpu", mmap: bool = False, verify: bool = True) -> Loaded:
+        """The whole checkpoint with the best score; a note says so if none was scored and the newest is taken.
+
+        Raises:
+            CheckpointError: If there is none.
+        """
+        loaded = self._load(self._best_first, map_location, mmap, verify)
+        monitor, mode = self._rule(self._manifest()[0])
+        if best_of([loaded.record], monitor, mode) is None:
+            note = (
+                f"No whole checkpoint has the score {monitor or 'that decides'}; took the newest, {loaded.record.file}."
+            )
+            return loaded._replace(notes=(*loaded.notes, note))
+        return loaded
+
+    def _best_first(self, manifest: Manifest) -> tuple[CheckpointRecord, ...]:
+        left, ordered = list(manifest.records), []
+        while (best := best_of(left, *self._rule(manifest))) is not None:
+            ordered.append(best)
+            left.remove(best)
+        return (*ordered, *left[::-1])
+
+    def _load(
+        self,
+        order: Callable[[Manifest], Sequence[CheckpointRecord]],
+        map_location: str | torch.device,
+        mmap: bool,
+        verify: bool,
+    ) -> Loaded:
+        while True:
+            manifest, rebuilt = self._manifest()
+            notes = list(rebuilt)
+            loaded = None
+            for record in order(manifest):
+                try:
+                    path = self._whole_file(record) if verify else self.path_of(record)
+                    state = load_state(path, map_location=map_location, mmap=mmap)
+                except CheckpointError as cause:
+                    notes.append(f"Passed over {record.file}: {cause}")
+                else:
+                    loaded = Loaded(state, record, tuple(notes))
+                    break
+            if len(notes) > len(rebuilt) and self._manifest()[0] != manifest:
+                continue  # the process that saves has moved on meanwhile
+            if loaded is None:
+                raise CheckpointError(" ".join([f"No whole checkpoint in {self.folder}.", *notes]))
+            return loaded
+
+    def _whole_file(self, record: CheckpointRecord) -> Path:
+        """The file that holds exactly what was saved: the record's own, or an alias that still has it."""
+        problems = []
+        for name in (record.file, LATEST, BEST):
+            path = self.folder / name
+            try:
+                if path.stat().st_size == record.bytes and sha256_file(path) == record.sha256:
+                    return path
+                problems.append("its content is not what was saved (SHA-256 differs).")
+            except FileNotFoundError:
+                problems.append("the file is missing.")
+            except OSError as cause:
+                raise CheckpointError(f"it cannot be read ({cause.strerror}).") from cause
+        self._bad.add(record.sha256)
+        raise CheckpointError(problems[0])
+
+    # --- manifest -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _manifest_path(self) -> Path:
+        return self.folder / "manifest.json"
+
+    def _manifest(self) -> tuple[Manifest, tuple[str, ...]]:
+        """The manifest, and notes if it had to be made up from the files."""
+        try:
+            return read_manifest(self._manifest_path), ()
+        except CheckpointError as cause:
+            if cause.__cause__ is None:
+                raise  # not damaged but of a newer version, which is not ours to guess
+            if isinstance(cause.__cause__, FileNotFoundError) and not self._files():
+                return Manifest((), None, self.monitor, self.mode), ()
+            return self._rebuilt(str(cause))
+
+    def _rebuilt(self, reason: str) -> tuple[Manifest, tuple[str, ...]]:
+        notes = [f"{reason} The list of checkpoints was made anew from the files."]
+        records: list[CheckpointRecord] = []
+        for path in sorted(self._files(), key=lambda path: (path.name in (LATEST, BEST), path.name)):
+            record = _record_of(path)
+            if record is None:
+                notes.append(f"Passed over {path.name}: damaged, or not a Maskwright checkpoint.")
+            elif path.name not in (LATEST, BEST) or not any(_same_moment(record, other) for other in records):
+                records.append(record)
+        records.sort(key=lambda record: (record.global_step, record.time))
+        best = best_of(records, self.monitor, self.mode)
+        return Manifest(tuple(records), best.file if best else None, self.monitor, self.mode), tuple(notes)
+
+    def _files(self) -> list[Path]:
+        return list(self.folder.glob("checkpoint_*.pt"))
+
+
+def _same_moment(one: CheckpointRecord, other: CheckpointRecord) -> bool:
+    return (one.global_step, one.epoch, one.position) == (other.global_step, other.epoch, other.position)
+
+
+def _record_of(path: Path) -> CheckpointRecord | None:
+    """The record of a file known only by itself; None if it is damaged, gone or not ours."""
+    about = _about_or_none(path)
+    try:
+        if about is not None and is_whole(path):
+            return CheckpointRecord(path.name, sha256_file(path), path.stat().st_size, **about)
+    except OSError:
+        return None  # removed meanwhile by the process that saves, or unreadable: no checkpoint for us
+    return None
+
+
+def _about_or_none(path: Path) -> dict[str, Any] | None:
+    """What one of our checkpoints says of itself; None for any other file."""
+    try:
+        about = read_about(path)
+    except CheckpointError:
+        return None
+    names = set(CheckpointRecord.__dataclass_fields__) - {"file", "sha256", "bytes"}
+    return about if set(about) == names else None
+
+
+def _link(source: Path, target: Path) -> bool:
+    """Make ``target`` a second name of ``source``, replacing what stood there; False if the file system cannot."""
+    temporary = temporary_path(target)
+    try:
+        os.link(source, temporary)
+    except (OSError, NotImplementedError, AttributeError):
+        return False
+    try:
+        os.replace(temporary, target)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return True
+
+
+def _copy(source: Path, target: Path) -> None:
+    with open(source, "rb") as reader, durable_file(target, error=CheckpointError) as writer:
+        shutil.copyfileobj(reader, writer, 2**20)

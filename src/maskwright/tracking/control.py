@@ -1,0 +1,124 @@
+"""Command files: what the faces may ask of a running training.
+
+A face drops a small JSON file into the run's control folder; the training looks there now and then and obeys in order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from maskwright.errors import RunError
+from maskwright.files import explain_os_error, read_json, write_json
+
+__all__ = ["COMMANDS", "Command", "ControlFolder"]
+
+_log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 0.2
+_counter = itertools.count()
+
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "checkpoint": (),
+    "pause": (),
+    "resume": (),
+    "set_lr": ("lr",),
+    "stop": (),
+}
+"""Every command and the names of its values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command of a face.
+
+    Attributes:
+        kind: A key of ``COMMANDS``.
+        values: Its values by name, for example ``{"lr": 0.001}``.
+    """
+
+    kind: str
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+class ControlFolder:
+    """Both ends of the command files: faces ``send``, the training calls ``poll``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._look_again = 0.0  # monotonic seconds
+
+    def send(self, command: str, **values: float) -> None:
+        """Ask the training for something; it obeys at its next look.
+
+        Raises:
+            RunError: If the command or its values are unknown or wrong, or the disk refuses.
+        """
+        checked = _checked(command, values)
+        try:
+            self.path.mkdir(exist_ok=True)
+        except OSError as cause:
+            raise RunError(explain_os_error(cause, self.path)) from cause
+        name = f"{time.time_ns():020d}_{os.getpid()}_{next(_counter):04d}_{command}.json"
+        write_json(self.path / name, {"command": checked.kind, **checked.values})
+
+    def poll(self) -> list[Command]:
+        """The commands that arrived since the last look, in the order sent; each is given once.
+
+        Looks at the folder at most five times a second and returns at once otherwise, so it can be called every batch.
+        Files that are no commands are removed and named in the log.
+        """
+        now = time.monotonic()
+        if now < self._look_again:
+            return []
+        self._look_again = now + _LOOK_EVERY_S
+        commands = (self._take(path) for path in self._files())
+        return [command for command in commands if command is not None]
+
+    def clear(self) -> tuple[str, ...]:
+        """Remove what nobody obeyed, such as a stop sent to a run that had died; returns the file names."""
+        files = self._files()
+        for path in files:
+            path.unlink(missing_ok=True)
+        return tuple(path.name for path in files)
+
+    def _files(self) -> list[Path]:
+        try:
+            with os.scandir(self.path) as entries:
+                names = [entry.name for entry in entries if entry.name.endswith(".json")]
+        except FileNotFoundError:
+            return []
+        return [self.path / name for name in sorted(names)]
+
+    def _take(self, path: Path) -> Command | None:
+        try:
+            content = read_json(path)
+            if not isinstance(content, dict):
+                raise RunError(f"{path} is not a table of fields.")
+            command = _checked(str(content.pop("command", "")), content)
+        except RunError as cause:
+            _log.warning("A command file was ignored: %s", cause)
+            command = None
+        path.unlink(missing_ok=True)
+        return command
+
+
+def _checked(command: str, values: Mapping[str, object]) -> Command:
+    if command not in COMMANDS:
+        raise RunError(f"The command {command!r} is unknown. Available: {', '.join(COMMANDS)}.")
+    names = COMMANDS[command]
+    if set(values) != set(names):
+        wanted = ", ".join(names) or "no values"
+        raise RunError(f"The command {command!r} takes {wanted}; given: {', '.join(map(str, values)) or 'none'}.")
+    numbers = {}
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+            raise RunError(f"The command {command!r} needs {name} to be a number above 0; given: {value!r}.")
+        numbers[name] = float(value)
+    return Command(command, numbers)

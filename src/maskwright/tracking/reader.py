@@ -1,0 +1,65 @@
+"""RunReader: what a face may know of a run, whether it still works or ended long ago. Reads only, never torch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from maskwright.errors import RunError
+from maskwright.tracking.events import EventTail
+from maskwright.tracking.folder import RunFolder
+from maskwright.tracking.history import read_history
+from maskwright.tracking.manifest import Manifest, read_manifest
+
+__all__ = ["RunReader"]
+
+
+class RunReader:
+    """Looks at a run folder as often as wanted; the event log is read on from where the last look ended.
+
+    Args:
+        path: The run folder.
+
+    Raises:
+        RunError: If it is not a run folder or of a newer version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.folder = RunFolder.open(path)
+        self._tail = EventTail(self.folder.events)
+        self._rows: list[dict[str, Any]] = []
+
+    def status(self) -> dict[str, Any]:
+        """The fields of run.json with ``status`` as it really is, and ``alive``.
+
+        A run whose process died without a word is ``interrupted``, whatever it wrote last.
+        """
+        record = self.folder.record
+        return record.load() | {"status": record.status(), "alive": record.is_alive()}
+
+    def history(self) -> tuple[dict[str, Any], ...]:
+        """One entry per epoch; none before the first has ended."""
+        return read_history(self.folder.history)
+
+    def events(self, kinds: Collection[str] | None = None) -> list[dict[str, Any]]:
+        """All events so far, of the given kinds only if any are named."""
+        self._rows.extend(self._tail.read())
+        return [row for row in self._rows if kinds is None or row.get("kind") in kinds]
+
+    def checkpoints(self) -> Manifest:
+        """The checkpoints; an empty manifest before the first. Raises CheckpointError if the manifest is damaged."""
+        return read_manifest(self.folder.manifest) if self.folder.manifest.exists() else Manifest()
+
+    def config_text(self) -> str:
+        """The experiment as YAML. Raises RunError if the run has none."""
+        try:
+            return self.folder.config.read_text("utf-8")
+        except OSError as cause:
+            raise RunError(f"{self.folder.config} cannot be read: {cause.strerror}.") from cause
+
+    def log_lines(self, count: int = 200) -> list[str]:
+        """The last ``count`` lines of log.txt."""
+        if not self.folder.log.exists():
+            return []
+        return self.folder.log.read_text("utf-8", errors="replace").splitlines()[-count:]
