@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
+
+from pydantic import field_validator
 
 from maskwright.config.base import Field, Section
 
-__all__ = ["CallbacksConfig", "EarlyStoppingConfig"]
+__all__ = ["CallbacksConfig", "EarlyStoppingConfig", "canonical_metric"]
+
+_SPLIT_AND_NAME = re.compile(r"(train|val|test)[/._](.+)")
+
+
+def canonical_metric(name: str) -> str:
+    """The one name of a score: ``val_iou``, ``val.iou`` and ``val/iou`` are ``val/iou``.
+
+    ``val_loss`` and ``val/total_loss`` are ``val/loss``. A height may follow: ``val_iou@2.5m`` is ``val/iou@2.5m``.
+    Names that do not begin with train, val or test are left as they are.
+    """
+    name = name.strip()
+    parts = _SPLIT_AND_NAME.fullmatch(name)
+    if parts is None:
+        return name
+    split, score = parts.groups()
+    return f"{split}/loss" if score == "total_loss" else f"{split}/{score}"
 
 
 class EarlyStoppingConfig(Section):
@@ -15,12 +34,23 @@ class EarlyStoppingConfig(Section):
     enabled: bool = Field(True, help="Stop early.")
     patience: int = Field(10, ge=1, unit="epochs", help="Validated epochs without improvement that end the run.")
     min_delta: float = Field(0.0, ge=0, help="A smaller change is no improvement.")
-    min_epochs: int = Field(0, ge=0, unit="epochs", help="Never stop before this many epochs; the best counts from the first.")
+    min_epochs: int = Field(
+        0, ge=0, unit="epochs", help="Never stop before this many epochs; the best counts from the first."
+    )
 
 
 class CallbacksConfig(Section):
     """Watchers of the run."""
 
-    monitor: str | None = Field(None, help="Score that decides what is best, for example val/iou; unset: the task's own.")
-    mode: Literal["auto", "min", "max"] = Field("auto", help="Whether lower or higher is better; auto: known from the score.")
+    monitor: str | None = Field(
+        None, help="Score that decides what is best, for example val/iou; unset: the task's own."
+    )
+    mode: Literal["auto", "min", "max"] = Field(
+        "auto", help="Whether lower or higher is better; auto: known from the score."
+    )
     early_stopping: EarlyStoppingConfig = Field(default_factory=EarlyStoppingConfig, help="Stop when nothing improves.")
+
+    @field_validator("monitor")
+    @classmethod
+    def _one_name(cls, monitor: str | None) -> str | None:
+        return None if monitor is None else canonical_metric(monitor)

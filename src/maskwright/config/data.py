@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import model_validator
 
-from maskwright.config.base import Field, Section
+from maskwright.config.base import Field, Section, refuse
 
 __all__ = [
     "AugmentConfig",
@@ -37,7 +37,9 @@ class SiteConfig(Section):
         None, help="Value meaning 'not measured' in this site's rasters; unset: data.nodata, then the file's tag."
     )
     chm_nodata: float | Literal["tag", "none"] | None = Field(
-        None, help="The same for the CHM alone; 'none' ignores the tag, for files that declare 0. Unset: data.chm_nodata."
+        None,
+        help="Value meaning 'not measured' in this site's CHM; 'tag' takes the file's tag, 'none' ignores it, for "
+        "files that declare 0 though bare ground is 0 m high. Unset: data.chm_nodata.",
     )
     ground: str | None = Field(
         None, help="Sites with the same word count as one ground in the split; unset: found from the extents."
@@ -46,7 +48,7 @@ class SiteConfig(Section):
     @model_validator(mode="after")
     def _has_heights(self) -> SiteConfig:
         if self.chm is None and (self.dsm is None or self.dtm is None):
-            raise ValueError(f"site {self.name}: give chm, or dsm and dtm, so that heights above ground are known")
+            raise ValueError(f"the site {self.name} has no heights above ground. Give its chm, or both dsm and dtm")
         return self
 
 
@@ -58,7 +60,9 @@ class TerrainConfig(Section):
     )
     amplitude_m: float = Field(20.0, ge=0, unit="m", help="Standard deviation of the invented terrain.")
     wavelength_m: float = Field(200.0, gt=0, unit="m", help="Typical distance between invented hills.")
-    seed: int = Field(7, ge=0, help="Seed of the invented terrain; it depends on the ground coordinates and this alone.")
+    seed: int = Field(
+        7, ge=0, help="Seed of the invented terrain; it depends on the ground coordinates and this alone."
+    )
 
 
 class TileConfig(Section):
@@ -72,10 +76,13 @@ class TileConfig(Section):
 
     @property
     def overlap_px(self) -> int:
-        return int(round(self.overlap * self.size_px)) if self.overlap < 1 else int(self.overlap)
+        """The overlap in pixels, whichever way it was given."""
+        return round(self.overlap * self.size_px) if self.overlap < 1 else int(self.overlap)
 
     @model_validator(mode="after")
-    def _overlap_below_size(self) -> TileConfig:
+    def _overlap_makes_sense(self) -> TileConfig:
+        if self.overlap >= 1 and self.overlap != int(self.overlap):
+            raise ValueError(f"overlap: {self.overlap:g} is neither a share below 1 nor a whole number of pixels")
         if self.overlap_px >= self.size_px:
             raise ValueError(f"overlap: {self.overlap_px} px is not smaller than the tile of {self.size_px} px")
         return self
@@ -117,7 +124,9 @@ class SplitConfig(Section):
         None, ge=0, unit="px", help="Least distance between tiles of different parts; unset: one tile."
     )
     train: tuple[str, ...] = Field((), help="Sites to train on, with by: lists.")
-    val: tuple[str, ...] = Field((), help="Sites for validation, with by: lists; empty: blocks out of the training sites.")
+    val: tuple[str, ...] = Field(
+        (), help="Sites for validation, with by: lists; empty: blocks out of the training sites."
+    )
     test: tuple[str, ...] = Field((), help="Sites for the final test, with by: lists.")
     keep: Literal["auto", "none"] | Path = Field(
         "auto",
@@ -127,12 +136,22 @@ class SplitConfig(Section):
 
     @model_validator(mode="after")
     def _shares_and_lists(self) -> SplitConfig:
+        faults = []
         if min(self.shares) < 0 or abs(sum(self.shares) - 1.0) > 1e-6:
-            raise ValueError(f"shares: {list(self.shares)} add up to {sum(self.shares):g}; they must be 0..1 and add up to 1")
+            total = f"{list(self.shares)} add up to {sum(self.shares):g}"
+            faults.append(
+                f"shares: {total}. Give three shares from 0 to 1 that add up to 1, for example [0.7, 0.15, 0.15]"
+            )
         if self.by == "lists" and not (self.train and self.test):
-            raise ValueError("by: lists needs the names of sites in train and in test (val may stay empty)")
+            faults.append("by: lists needs the names of sites in train and in test (val may stay empty)")
         if self.by != "lists" and (self.train or self.val or self.test):
-            raise ValueError("train, val and test name sites, which needs by: lists")
+            faults.append(
+                f"by: {self.by} takes no names of sites in train, val and test. Set by: lists, or leave them out"
+            )
+        everyone = (*self.train, *self.val, *self.test)
+        for name in sorted({name for name in everyone if everyone.count(name) > 1}):
+            faults.append(f'the site "{name}" is listed more than once. A site belongs to one of train, val and test')
+        refuse(faults)
         return self
 
 
@@ -149,8 +168,10 @@ class AugmentConfig(Section):
     noise_m: float = Field(0.0, ge=0, unit="m", help="Standard deviation of random noise added to the surface.")
     shift_m: float = Field(0.0, ge=0, unit="m", help="Standard deviation of a constant added to the surface of a tile.")
     terrain_p: float = Field(0.0, ge=0, le=1, help="Probability that smooth random terrain is added to a DSM tile.")
-    terrain_m: float = Field(5.0, ge=0, unit="m", help="Standard deviation of that terrain.")
-    terrain_wavelength_m: float = Field(150.0, gt=0, unit="m", help="Typical distance between its hills.")
+    terrain_m: float = Field(5.0, ge=0, unit="m", help="Standard deviation of the random terrain added to a DSM tile.")
+    terrain_wavelength_m: float = Field(
+        150.0, gt=0, unit="m", help="Typical distance between the hills of the added terrain."
+    )
 
     @model_validator(mode="after")
     def _zoom_rises(self) -> AugmentConfig:
@@ -172,7 +193,9 @@ class LoaderConfig(Section):
 
     batch_size: int = Field(8, ge=1, le=4096, help="Tiles in a batch.")
     eval_batch_size: int | None = Field(None, ge=1, help="Tiles in a validation batch; unset: batch_size.")
-    workers: int = Field(0, ge=0, le=64, help="Loader processes; 0 loads in the training process, fastest from the cache.")
+    workers: int = Field(
+        0, ge=0, le=64, help="Loader processes; 0 loads in the training process, fastest from the cache."
+    )
     prefetch: int = Field(2, ge=1, le=64, advanced=True, help="Batches each worker prepares ahead.")
     samples_per_epoch: int | None = Field(
         None, ge=1, help="Training tiles drawn in an epoch; unset: as many as there are training tiles."
@@ -183,20 +206,30 @@ class HeightRastersData(Section):
     """Height rasters: CHM, DSM with CHM, or DSM with DTM; single band, metres."""
 
     kind: Literal["height_rasters"] = Field("height_rasters", help="GeoTIFFs of heights.")
-    folder: Path | None = Field(None, help="Folder searched for pairs that share a prefix, for example a_DSM.tif, a_CHM.tif.")
+    folder: Path | None = Field(
+        None, help="Folder searched for pairs that share a prefix, for example a_DSM.tif, a_CHM.tif."
+    )
     dsm_suffix: str = Field("DSM", min_length=1, help="Ending of DSM file names in the folder, before .tif.")
     chm_suffix: str = Field("CHM", min_length=1, help="Ending of CHM file names in the folder.")
     dtm_suffix: str = Field("DTM", min_length=1, help="Ending of DTM file names in the folder.")
     sites: tuple[SiteConfig, ...] = Field((), help="Sites named one by one.")
     input: Literal["dsm", "chm", "both"] = Field(
-        "dsm", help="What the network sees: the surface (the usual case), the canopy height itself, or both as two bands."
+        "dsm",
+        help="What the network sees: the surface (the usual case), the canopy height itself, or both as two bands.",
     )
     nodata: float | None = Field(None, help="Value meaning 'not measured' where a file has no tag; overrides the tag.")
-    chm_nodata: float | Literal["tag", "none"] = Field("tag", help="The same for CHMs alone; 'none' ignores their tag.")
-    align: Literal["refuse", "resample"] = Field(
-        "refuse", help="What to do with rasters of a site on different grids: refuse, or resample onto the surface's grid."
+    chm_nodata: float | Literal["tag", "none"] = Field(
+        "tag",
+        help="Value meaning 'not measured' in CHMs; 'tag' takes the file's tag, 'none' ignores it, for files that "
+        "declare 0 though bare ground is 0 m high.",
     )
-    terrain: TerrainConfig = Field(default_factory=TerrainConfig, help="Invented terrain for sites that have a CHM alone.")
+    align: Literal["refuse", "resample"] = Field(
+        "refuse",
+        help="What to do with rasters of a site on different grids: refuse, or resample onto the surface's grid.",
+    )
+    terrain: TerrainConfig = Field(
+        default_factory=TerrainConfig, help="Invented terrain for sites that have a CHM alone."
+    )
     tiles: TileConfig = Field(default_factory=TileConfig, help="How scenes are cut into tiles.")
     normalise: NormaliseConfig = Field(default_factory=MetresNormalise, help="How heights become network input.")
     split: SplitConfig = Field(default_factory=SplitConfig, help="Training, validation and test ground.")
@@ -205,13 +238,23 @@ class HeightRastersData(Section):
     loader: LoaderConfig = Field(default_factory=LoaderConfig, help="How batches are made.")
 
     @model_validator(mode="after")
-    def _has_sites(self) -> HeightRastersData:
-        if self.folder is None and not self.sites:
-            raise ValueError("give sites, or a folder in which to find them")
+    def _sites_make_sense(self) -> HeightRastersData:
+        faults = []
         names = [site.name for site in self.sites]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"sites: the name {twice[0]} appears more than once")
+        if self.folder is None and not self.sites:
+            faults.append("no data is named. Set data.folder to a folder of rasters, or list data.sites")
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            faults.append(f'sites: the name "{name}" appears more than once')
+        for i, site in enumerate(self.sites):
+            if self.input != "chm" and site.dsm is None and not self.terrain.simulate:
+                faults.append(
+                    f'sites[{i}]: the site "{site.name}" has no dsm, which input: {self.input} needs. '
+                    "Name its dsm, set terrain.simulate: true, or set input: chm"
+                )
+        for part in ("train", "val", "test") if self.folder is None and self.sites else ():
+            for name in sorted(set(getattr(self.split, part)) - set(names)):
+                faults.append(f'split.{part}: no site is called "{name}". Sites: {", ".join(names)}')
+        refuse(faults)
         return self
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from maskwright.config.base import Field, Section
+from maskwright.config.base import Field, Section, refuse
 from maskwright.config.callbacks import CallbacksConfig
 from maskwright.config.checkpoints import CheckpointsConfig
 from maskwright.config.data import DataConfig
@@ -23,7 +23,10 @@ __all__ = ["Experiment"]
 class Experiment(Section):
     """Everything a run needs to know, and the checks that span sections."""
 
-    name: str = Field(help="Name of the run; its folder starts with it.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str = Field(
+        help="Name of the run, of letters, digits, _ . and -; its folder starts with it.",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+    )
     task: TaskConfig = Field(default_factory=TaskConfig, help="What is to be learned.")
     data: DataConfig = Field(help="Where the data lies and how it becomes tiles.")
     model: ModelConfig = Field(default_factory=FilmUNetConfig, help="The network.")
@@ -38,13 +41,16 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> Experiment:
-        task, model = self.task, self.model
-        if not isinstance(model, FilmUNetConfig) and (task.train_heights_m is not None or task.train_range_m is not None):
-            raise ValueError(
-                f"task.train_heights_m and task.train_range_m need a model conditioned on height; model.kind {model.kind} "
-                "answers the heights of task.heights_m only. Use model.kind: film_unet, or leave them out"
-            )
-        size = self.data.tiles.size_px
-        if size < 2**model.depth:
-            raise ValueError(f"data.tiles.size_px: {size} px cannot be halved {model.depth} times; lower model.depth")
+        task, model, size_px = self.task, self.model, self.data.tiles.size_px
+        faults = []
+        if not isinstance(model, FilmUNetConfig):
+            only = f"model.kind {model.kind} answers the heights of task.heights_m, all at once"
+            for name in ("train_heights_m", "train_range_m"):
+                if getattr(task, name) is not None:
+                    faults.append(f"task.{name}: {only}. Leave it out, or set model.kind: film_unet")
+            if task.heights_per_sample != 1:
+                faults.append(f"task.heights_per_sample: {only}. Leave it at 1, or set model.kind: film_unet")
+        if size_px < 2**model.depth:
+            faults.append(f"data.tiles.size_px: {size_px} px cannot be halved {model.depth} times. Lower model.depth")
+        refuse(faults)
         return self

@@ -27,7 +27,9 @@ class CombinedLossConfig(Section):
     dice_reduction: Literal["sample", "batch"] = Field(
         "sample", help="Overlap per tile, or over the whole batch (depends on how tiles are grouped)."
     )
-    focal_alpha: float = Field(0.25, ge=0, le=1, help="Weight of gap pixels in the focal loss; 1 minus this for others.")
+    focal_alpha: float = Field(
+        0.25, ge=0, le=1, help="Weight of gap pixels in the focal loss; 1 minus this for others."
+    )
     focal_gamma: float = Field(2.0, ge=0, help="How strongly easy pixels are played down in the focal loss.")
 
     @model_validator(mode="after")

@@ -13,9 +13,7 @@ class MetricsConfig(Section):
     probability_threshold: float = Field(0.5, gt=0, lt=1, help="A pixel is called a gap above this probability.")
     bootstrap: int = Field(1000, ge=100, le=100_000, help="Draws of the bootstrap over blocks.")
     confidence: float = Field(0.95, gt=0.5, lt=1, help="Level of the intervals.")
-    block_m: float | None = Field(
-        None, gt=0, unit="m", help="Side of the blocks the bootstrap draws; unset: one tile."
-    )
+    block_m: float | None = Field(None, gt=0, unit="m", help="Side of the blocks the bootstrap draws; unset: one tile.")
     grid_m: float = Field(100.0, gt=0, unit="m", help="Cell of the grid on which gap shares are compared.")
     baseline_windows_m: tuple[float, ...] = Field(
         (20.0, 40.0, 80.0),

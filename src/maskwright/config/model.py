@@ -23,7 +23,9 @@ class UNetConfig(Section):
     activation: Literal["relu", "leaky_relu", "gelu", "silu", "mish"] = Field("relu", help="Activation function.")
     dropout: float = Field(0.0, ge=0, lt=1, help="Share of channels dropped at the bottleneck in training.")
     upsampling: Literal["bilinear", "transpose"] = Field("bilinear", help="How the decoder doubles the size.")
-    init: Literal["kaiming", "xavier", "orthogonal", "default"] = Field("kaiming", help="Initialisation of the weights.")
+    init: Literal["kaiming", "xavier", "orthogonal", "default"] = Field(
+        "kaiming", help="Initialisation of the weights."
+    )
 
 
 class FilmUNetConfig(UNetConfig):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import pydantic
+from pydantic import model_validator
 
 from maskwright.config.base import Field, Section
 
@@ -19,6 +20,12 @@ class AdamWConfig(Section):
     weight_decay: float = Field(0.01, ge=0, help="Pull of weights towards 0; not applied to biases and norms.")
     betas: tuple[float, float] = Field((0.9, 0.999), advanced=True, help="Memory of the running means.")
     eps: float = Field(1e-8, gt=0, advanced=True, help="Added to the denominator.")
+
+    @model_validator(mode="after")
+    def _betas_below_one(self) -> AdamWConfig:
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas: {list(self.betas)} must both lie from 0 to below 1, for example [0.9, 0.999]")
+        return self
 
 
 class OneCycleSchedule(Section):

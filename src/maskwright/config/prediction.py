@@ -14,7 +14,9 @@ __all__ = ["PredictionConfig"]
 class PredictionConfig(Section):
     """Windows, blending and outputs."""
 
-    heights_m: tuple[float, ...] | None = Field(None, unit="m", help="Heights to map; unset: those the model was scored at.")
+    heights_m: tuple[float, ...] | None = Field(
+        None, unit="m", help="Heights to map; unset: those the model was scored at."
+    )
     tile_px: int | None = Field(None, ge=16, le=8192, unit="px", help="Side of the windows; unset: the training tile.")
     overlap: float = Field(0.5, ge=0, lt=1, help="Share of a window that its neighbour covers too.")
     blend: Literal["hann", "gaussian", "linear", "mean"] = Field("hann", help="Weights of overlapping windows.")
@@ -31,5 +33,7 @@ class PredictionConfig(Section):
     def _heights_rise(self) -> PredictionConfig:
         heights = self.heights_m
         if heights is not None and (not heights or min(heights) <= 0 or list(heights) != sorted(set(heights))):
-            raise ValueError(f"heights_m: {list(heights)} must be larger than 0 m, rise and differ, for example [5, 10, 15]")
+            raise ValueError(
+                f"heights_m: {list(heights)} must be larger than 0 m, rise and differ, for example [5, 10, 15]"
+            )
         return self

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from maskwright.config.base import Field, Section
+from maskwright.config.base import Field, Section, refuse
 
 __all__ = ["HeightGapsTask", "TaskConfig"]
 
@@ -19,7 +19,7 @@ class HeightGapsTask(Section):
         (2.0, 5.0, 10.0), min_length=1, unit="m", help="Heights at which gaps are scored and predicted by default."
     )
     train_heights_m: tuple[float, ...] | None = Field(
-        None, unit="m", help="Heights drawn in training; unset: those of heights_m."
+        None, min_length=1, unit="m", help="Heights drawn in training; unset: those of heights_m."
     )
     train_range_m: tuple[float, float] | None = Field(
         None, unit="m", help="Lowest and highest height drawn in training, uniformly; takes the place of a list."
@@ -33,16 +33,22 @@ class HeightGapsTask(Section):
 
     @model_validator(mode="after")
     def _heights_make_sense(self) -> HeightGapsTask:
+        faults = []
         for name in ("heights_m", "train_heights_m", "train_range_m"):
             heights = getattr(self, name)
-            if heights is None:
-                continue
-            if min(heights) <= 0:
-                raise ValueError(f"{name}: {min(heights):g} m is not above the ground; heights are larger than 0 m")
-            if list(heights) != sorted(set(heights)):
-                raise ValueError(f"{name}: heights must rise and differ, for example [2, 5, 10]")
+            if heights is not None and min(heights) <= 0:
+                faults.append(f"{name}: {min(heights):g} m is not above the ground. Heights are larger than 0 m")
+            elif heights is not None and list(heights) != sorted(set(heights)):
+                faults.append(f"{name}: heights must rise and differ, for example [2, 5, 10]")
         if self.train_heights_m is not None and self.train_range_m is not None:
-            raise ValueError("train_heights_m and train_range_m are both set; keep one")
+            faults.append("train_range_m: train_heights_m is set as well. Keep one of the two")
+        listed = self.heights_m if self.train_heights_m is None else self.train_heights_m
+        if self.train_range_m is None and self.heights_per_sample > len(listed):
+            faults.append(
+                f"heights_per_sample: {self.heights_per_sample} heights cannot be drawn from the {len(listed)} listed. "
+                "Lower it, list more train_heights_m, or set train_range_m"
+            )
+        refuse(faults)
         return self
 
 

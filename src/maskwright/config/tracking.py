@@ -12,6 +12,10 @@ __all__ = ["TrackingConfig"]
 class TrackingConfig(Section):
     """The run folder."""
 
-    output_dir: Path = Field(Path("outputs"), help="Folder that holds the run folders.")
+    output_dir: Path = Field(
+        Path("outputs"),
+        beside_file=False,
+        help="Folder that holds the run folders; a relative one starts from the working folder.",
+    )
     log_every_steps: int = Field(10, ge=1, unit="steps", help="Updates from one row of the event log to the next.")
     quiet: bool = Field(False, help="No progress on the screen.")

@@ -1,0 +1,116 @@
+"""``maskwright train`` and ``maskwright evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maskwright.cli.options import Set, given, setting
+from maskwright.cli.progress import progress_bar
+from maskwright.cli.render import print_table
+from maskwright.config import load_experiment
+from maskwright.errors import ConfigError
+
+if TYPE_CHECKING:
+    from maskwright.workflows.evaluate import Evaluation
+
+__all__ = ["evaluate", "train"]
+
+
+def train(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILES]",
+            show_default=False,
+            help="Files of settings, merged in order; preset:NAME is one that comes with Maskwright.",
+        ),
+    ] = None,
+    overrides: Set = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume", metavar="RUN", help="Continue this run folder exactly where it was.", show_default=False
+        ),
+    ] = None,
+    name: Annotated[str | None, setting("name", "--experiment-name")] = None,
+    epochs: Annotated[int | None, setting("training.epochs", "--epochs")] = None,
+    batch_size: Annotated[int | None, setting("data.loader.batch_size", "--batch-size")] = None,
+    lr: Annotated[float | None, setting("optim.optimizer.lr", "--lr")] = None,
+    device: Annotated[str | None, setting("training.device", "--device")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on the screen.")] = False,
+) -> int:
+    """Train a model and score it on held-out ground."""
+    flags = given(
+        {
+            "name": ("--experiment-name", name),
+            "training.epochs": ("--epochs", epochs),
+            "data.loader.batch_size": ("--batch-size", batch_size),
+            "optim.optimizer.lr": ("--lr", lr),
+            "training.device": ("--device", device),
+            "tracking.quiet": ("--quiet", True if quiet else None),
+        }
+    )
+    if resume is None and not files:
+        raise ConfigError("Name a file of settings, or --resume RUN. For example: maskwright train experiment.yaml")
+    if resume is not None and (files or overrides or flags):
+        raise ConfigError(
+            "--resume continues a run with the settings it was begun with; give no files and no settings."
+        )
+    experiment = None if resume is not None else load_experiment(files or [], [*(overrides or []), *flags])
+
+    from maskwright.workflows.train import resume as resume_run
+    from maskwright.workflows.train import train as train_run
+
+    say = (lambda line: None) if quiet else (lambda line: typer.echo(line, err=True))
+    with progress_bar(quiet=quiet) as progress:
+        if experiment is not None:
+            outcome = train_run(experiment, say=say, progress=progress)
+        else:
+            assert resume is not None
+            outcome = resume_run(resume, say=say, progress=progress)
+    if outcome.evaluation is not None and not quiet:
+        print_evaluation(outcome.evaluation)
+    for line in outcome.lines:
+        typer.echo(line)
+    return 0
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.", show_default=False)],
+    part: Annotated[str, typer.Option("--part", help="Part of the split to score: test or val.")] = "test",
+    heights: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--heights", metavar="M [M ...]", help="Heights in metres; unset: those of the run.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File for the numbers, as JSON.", show_default=False)
+    ] = None,
+) -> int:
+    """Score the model of a run beside naive baselines, with intervals."""
+    from maskwright.workflows.evaluate_run import evaluate_run
+
+    with progress_bar() as progress:
+        evaluation = evaluate_run(run, part=part, heights_m=heights, out=out, progress=progress)
+    print_evaluation(evaluation)
+    return 0
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """The per-height table, the baselines and the verdict in plain words, on standard output."""
+    from maskwright.workflows.report import baseline_table, height_table
+
+    typer.echo(
+        f"\n{evaluation.part} ground, {evaluation.tiles} tiles, {evaluation.valid_pixels / 1e6:.2f} million pixels:"
+    )
+    print_table(*height_table(evaluation.model, evaluation.confidence))
+    typer.echo("\nIoU beside answers that need no training:")
+    print_table(*baseline_table(evaluation))
+    typer.echo("")
+    for sentence in evaluation.sentences:
+        typer.echo(sentence)
+    typer.echo("")

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from maskwright.config import dump_experiment, load_experiment, presets
+from maskwright.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_is_complete_once_the_data_is_named(name: str, tmp_path: Path) -> None:
+    experiment = load_experiment(f"preset:{name}", [f"data.folder={tmp_path}"])
+    assert experiment.name == name
+    (tmp_path / "config.yaml").write_text(dump_experiment(experiment), "utf-8")
+    assert load_experiment(tmp_path / "config.yaml") == experiment
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_leaves_the_place_of_the_data_open(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^data: no data is named \(preset:{name}, line \d+\)\."):
+        load_experiment(f"preset:{name}")
+
+
+def test_the_tiers_and_recipes_are_there_and_described() -> None:
+    known = presets()
+    assert list(known) == ["forestgaps_default", "forestgaps_method", "minimal", "production", "quick"]
+    assert all(text.endswith(".") and len(text) > 20 for text in known.values())
+
+
+def test_the_tiers_have_the_documented_lengths(tmp_path: Path) -> None:
+    lengths = {
+        name: load_experiment(f"preset:{name}", [f"data.folder={tmp_path}"]).training.epochs for name in presets()
+    }
+    assert lengths == {
+        "minimal": 2,
+        "quick": 5,
+        "production": 50,
+        "forestgaps_default": 50,
+        "forestgaps_method": 30,
+    }
+
+
+def test_the_default_recipe_of_the_forest_document_is_said(tmp_path: Path) -> None:
+    experiment = load_experiment("preset:forestgaps_default", [f"data.folder={tmp_path}"])
+    assert experiment.task.heights_m == (2.0, 5.0, 10.0)
+    assert (experiment.model.kind, experiment.model.base_channels) == ("film_unet", 64)
+    assert (experiment.loss.bce, experiment.loss.dice, experiment.loss.focal) == (0.5, 0.3, 0.2)
+    schedule = experiment.optim.schedule
+    assert schedule.kind == "onecycle"
+    assert schedule.max_lr == 0.01
+    assert (experiment.data.loader.batch_size, experiment.data.tiles.size_px) == (16, 256)
+    assert experiment.training.clip_norm == 1.0
+
+
+def test_the_method_is_said_as_far_as_settings_can(tmp_path: Path) -> None:
+    experiment = load_experiment("preset:forestgaps_method", [f"data.folder={tmp_path}"])
+    assert experiment.task.heights_m == (10.0, 15.0, 20.0, 25.0, 30.0)
+    assert (experiment.loss.bce, experiment.loss.dice, experiment.loss.focal) == (1.0, 0.0, 0.0)
+    assert experiment.optim.optimizer.lr == 1e-3
+    assert experiment.data.loader.batch_size == 16
+    assert experiment.callbacks.early_stopping.patience == 10
