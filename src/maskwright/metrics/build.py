@@ -1,0 +1,73 @@
+"""From settings and names to meters; every name knows whether higher is better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from maskwright.errors import ConfigError
+from maskwright.metrics.by_threshold import ThresholdMeter
+from maskwright.metrics.grid import GridMeter
+from maskwright.metrics.scores import SCORES
+
+if TYPE_CHECKING:
+    from maskwright.config.metrics import MetricsConfig
+
+__all__ = ["METRICS", "build_grid_meter", "build_meter", "mode_of", "monitor_key"]
+
+METRICS: dict[str, bool] = {
+    "loss": False,
+    **{name: score.higher_is_better for name, score in SCORES.items() if score.higher_is_better is not None},
+}
+"""Names that can be monitored, and whether a higher value is better."""
+
+_PARTS = ("train", "val", "test")
+_SAME = {"total_loss": "loss"}
+
+
+def build_meter(config: MetricsConfig, heights_m: Sequence[float]) -> ThresholdMeter:
+    """The meter of a validation or test pass over these heights in metres."""
+    return ThresholdMeter(heights_m, config.probability_threshold)
+
+
+def build_grid_meter(config: MetricsConfig, heights_m: Sequence[float], pixel_size_m: Mapping[str, float]) -> GridMeter:
+    """The grid evaluation over these heights; ``pixel_size_m`` in metres, by scene."""
+    return GridMeter(config.grid_m, pixel_size_m, heights_m)
+
+
+def monitor_key(name: str) -> str:
+    """The history's key for a score: ``val_iou``, ``val.iou`` are ``val/iou``; ``val/total_loss`` is ``val/loss``."""
+    for part in _PARTS:
+        if name.startswith((f"{part}/", f"{part}_", f"{part}.")):
+            rest = name[len(part) + 1 :]
+            return f"{part}/{_SAME.get(rest, rest)}"
+    return _SAME.get(name, name)
+
+
+def mode_of(metric_name: str) -> Literal["min", "max"]:
+    """Whether a monitored score should fall or rise.
+
+    Args:
+        metric_name: For example ``val/iou``, ``val/iou@5m``, ``val/loss`` or ``val_loss``. The parts of a loss, named
+            ``loss/...``, ``loss_...``, ``..._loss`` or ``..._error``, fall; ``..._score`` rises.
+
+    Raises:
+        ConfigError: If the score is not known or has no direction; the message lists those available.
+    """
+    name, _, height = _without_part(monitor_key(metric_name)).partition("@")
+    if name in METRICS and not (name == "loss" and height):
+        return "max" if METRICS[name] else "min"
+    if name.startswith(("loss/", "loss_")) or name.endswith(("_loss", "_error")):
+        return "min"
+    if name.endswith("_score"):
+        return "max"
+    reason = "has no better direction" if name in SCORES else "is not a known score"
+    available = ", ".join(f"val/{known}" for known in sorted(METRICS))
+    raise ConfigError(
+        f'monitor "{metric_name}" {reason}. Available: {available}; scores also at one height, for example val/iou@5m.'
+    )
+
+
+def _without_part(key: str) -> str:
+    part, _, rest = key.partition("/")
+    return rest if part in _PARTS else key

@@ -1,0 +1,42 @@
+"""What people look at: relief and masks as pictures, charts, and the self-contained page."""
+
+from __future__ import annotations
+
+from maskwright.pictures.charts import agreement_chart, bars_chart, line_chart
+from maskwright.pictures.colors import RGB, height_colors, hex_color, series_colors
+from maskwright.pictures.images import (
+    contact_sheet,
+    downsample,
+    draw_outlines,
+    legend,
+    outlines,
+    overlay_heights,
+    overlay_mask,
+    shade,
+)
+from maskwright.pictures.page import Block, code, figure, page, paragraph, sentences, table
+
+__all__ = [
+    "RGB",
+    "Block",
+    "agreement_chart",
+    "bars_chart",
+    "code",
+    "contact_sheet",
+    "downsample",
+    "draw_outlines",
+    "figure",
+    "height_colors",
+    "hex_color",
+    "legend",
+    "line_chart",
+    "outlines",
+    "overlay_heights",
+    "overlay_mask",
+    "page",
+    "paragraph",
+    "sentences",
+    "series_colors",
+    "shade",
+    "table",
+]
