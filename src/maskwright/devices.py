@@ -1,0 +1,172 @@
+"""Where the mathematics runs and how: device, precision, memory of the process, memory layout, random seeds.
+
+Torch is imported when a function needs it, so that reading this file costs nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import random
+import re
+from typing import TYPE_CHECKING, Literal
+
+from maskwright.errors import ConfigError
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    import torch
+    from torch import nn
+
+    Model = TypeVar("Model", bound=nn.Module)
+
+__all__ = [
+    "Precision",
+    "available_devices",
+    "choose_device",
+    "choose_precision",
+    "keep_memory",
+    "prepare_model",
+    "prepare_process",
+    "seed_everything",
+]
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+# glibc's malloc.h: parameters of mallopt.
+M_TRIM_THRESHOLD = -1
+M_MMAP_MAX = -4
+LARGEST_INT = 2**31 - 1
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of a name.
+
+    Args:
+        name: ``auto`` (cuda if there is one, else mps, else cpu), ``cpu``, ``mps``, ``cuda`` (the first), ``cuda:1``.
+
+    Raises:
+        ConfigError: If this machine does not have it; names those it has.
+    """
+    import torch
+
+    available = available_devices()
+    if name == "auto":
+        return torch.device(available[-1] if available[-1] in ("cpu", "mps") else "cuda:0")
+    wanted = "cuda:0" if name == "cuda" else name
+    if wanted not in available:
+        known = re.fullmatch(r"cpu|mps|cuda:\d+", wanted) is not None
+        problem = "is not on this machine" if known else "is no device"
+        raise ConfigError(f"training.device: {name!r} {problem}. Available: auto, {', '.join(available)}.")
+    return torch.device(wanted)
+
+
+def available_devices() -> tuple[str, ...]:
+    """Names of the devices of this machine: cpu always, then mps or each cuda device."""
+    import torch
+
+    mps = ("mps",) if torch.backends.mps.is_available() else ()
+    cuda = tuple(f"cuda:{index}" for index in range(torch.cuda.device_count())) if torch.cuda.is_available() else ()
+    return ("cpu", *mps, *cuda)
+
+
+def choose_precision(requested: str, device: torch.device) -> Precision:
+    """The precision of the forward pass on a device.
+
+    Args:
+        requested: ``auto`` (bf16 on cuda devices that have it, else fp32), ``fp32``, ``bf16`` or ``fp16``.
+        device: As of ``choose_device``.
+
+    Raises:
+        ConfigError: If the device cannot train in the precision asked for.
+    """
+    has_bf16 = _has_bf16(device)
+    if requested == "auto":
+        return "bf16" if device.type == "cuda" and has_bf16 else "fp32"
+    if requested == "fp32":
+        return "fp32"
+    if requested == "bf16":
+        if not has_bf16:
+            raise ConfigError(f"training.precision: bf16 is not available on {device}. Use auto or fp32.")
+        return "bf16"
+    if requested == "fp16":
+        if device.type != "cuda":
+            other = "bf16 or fp32" if has_bf16 else "fp32"
+            raise ConfigError(f"training.precision: fp16 trains on cuda only, the device is {device}. Use {other}.")
+        return "fp16"
+    raise ConfigError(f"training.precision: {requested!r} is unknown. Available: auto, fp32, bf16, fp16.")
+
+
+def _has_bf16(device: torch.device) -> bool:
+    import torch
+
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu"
+
+
+def prepare_process(threads: int | None = None, *, allocator: bool = True) -> dict[str, object]:
+    """Settle what belongs to a whole process: threads of the mathematics and how memory is kept.
+
+    For processes that Maskwright starts; in a host program only if it asks for it.
+
+    Args:
+        threads: CPU threads; None: all cores this process may use.
+        allocator: False leaves the memory allocator alone.
+
+    Returns:
+        What was chosen, plain values for ``run.json``: ``threads``, ``allocator``.
+    """
+    import torch
+
+    count = threads if threads is not None else _usable_cores()
+    torch.set_num_threads(count)
+    kept = allocator and keep_memory()
+    return {"threads": count, "allocator": "keeps freed memory" if kept else "unchanged"}
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def keep_memory() -> bool:
+    """Tell glibc to keep freed memory instead of handing it back; True if it took the order, False elsewhere.
+
+    By default every large activation is taken from the kernel anew in each step and cleared page by page, which costs
+    as much as the mathematics: a training step takes about 1.6 times as long. Results are the same, bit for bit; the
+    peak of memory rises by 6 to 22 %.
+    """
+    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, LARGEST_INT))
+
+
+def prepare_model(model: Model, device: torch.device) -> Model:
+    """Move a network to a device, channels last: its convolutions run about 1.5 times as fast that way."""
+    import torch
+
+    model.to(device=device)
+    model.to(memory_format=torch.channels_last)
+    return model
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the random generators of Python, numpy and torch, on all devices.
+
+    Args:
+        seed: 0 or more.
+    """
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries beneath us may draw from the global generator
+    torch.manual_seed(seed)

@@ -1,0 +1,141 @@
+"""Every registered network answers the same questions."""
+
+from __future__ import annotations
+
+import copy
+import io
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from maskwright.config.model import FilmUNetConfig, UNetConfig
+from maskwright.models import MODELS, build_model
+
+TINY = {"base_channels": 4, "depth": 2}
+CONFIGS: dict[str, Any] = {
+    "unet": UNetConfig(**TINY),
+    "unet, other options": UNetConfig(**TINY, norm="group", activation="silu", upsampling="transpose", dropout=0.1),
+    "film_unet": FilmUNetConfig(**TINY),
+    "film_unet, other options": FilmUNetConfig(
+        **TINY, norm="instance", activation="leaky_relu", upsampling="transpose", init="orthogonal", dropout=0.1
+    ),
+}
+CHANNELS, OUTPUTS = 2, 3
+
+
+@pytest.fixture(params=list(CONFIGS))
+def config(request: pytest.FixtureRequest) -> Any:
+    return CONFIGS[request.param]
+
+
+def build(config: Any) -> nn.Module:
+    torch.manual_seed(0)
+    return build_model(config, CHANNELS, OUTPUTS, 30.0, batch_size=2)
+
+
+def inputs(size: tuple[int, int] = (32, 24), batch: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(1)
+    return torch.randn(batch, CHANNELS, *size), torch.rand(batch, OUTPUTS) * 30
+
+
+def test_tables_and_kinds_agree() -> None:
+    assert sorted(MODELS) == list(MODELS) == sorted(section().kind for section in (UNetConfig, FilmUNetConfig))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (17, 3), (16, 16), (33, 50)])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_any_size_goes_forward_and_backward(config: Any, size: tuple[int, int], batch: int) -> None:
+    network = build(config)
+    image, condition = inputs(size, batch)
+    logits = network(image, condition)
+    assert logits.shape == (batch, OUTPUTS, *size)
+    logits.square().sum().backward()
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+    assert len(gradients) == len(list(network.parameters()))
+
+
+def test_weights_survive_saving_and_loading(config: Any) -> None:
+    network, (image, condition) = build(config), inputs()
+    network(image, condition)  # running means move
+    network.eval()
+    file = io.BytesIO()
+    torch.save(network.state_dict(), file)
+    file.seek(0)
+    torch.manual_seed(99)
+    other = build_model(config, CHANNELS, OUTPUTS, 30.0, batch_size=2).eval()
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(other(image, condition), network(image, condition))
+
+
+@pytest.mark.parametrize("size", [(16, 16), (32, 48), (19, 30)])
+def test_an_exported_network_gives_the_same(config: Any, size: tuple[int, int]) -> None:
+    network, example = build(config).eval(), inputs(size, batch=1)
+    exported = torch.export.export(network, example).module()
+    torch.testing.assert_close(exported(*example), network(*example))
+
+
+def test_the_output_of_an_image_does_not_depend_on_its_batch(config: Any) -> None:
+    network, (image, condition) = build(config).double().eval(), inputs(batch=3)
+    image = image.double()
+    together = network(image, condition)
+    alone = network(image[1:2], condition[1:2])
+    torch.testing.assert_close(together[1:2], alone, rtol=0, atol=1e-12)
+
+
+def test_order_in_the_batch_is_kept(config: Any) -> None:
+    network, (image, condition) = build(config).double().eval(), inputs(batch=3)
+    order = torch.tensor([2, 0, 1])
+    image = image.double()
+    torch.testing.assert_close(
+        network(image[order], condition[order]), network(image, condition)[order], rtol=0, atol=1e-12
+    )
+
+
+def test_mixed_precision_is_finite_and_close(config: Any) -> None:
+    network, (image, condition) = build(config), inputs()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = network(image, condition)
+        logits.float().square().mean().backward()
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+    network.eval()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        half = network(image, condition)
+    with torch.no_grad():
+        full = network(image, condition)
+    assert (half - full).abs().max() < 0.05 * full.abs().max()
+
+
+def test_channels_last_gives_the_same_and_is_kept_inside(config: Any) -> None:
+    network, (image, condition) = build(config).double().eval(), inputs((32, 32))
+    image = image.double()
+    expected = network(image, condition)
+    network = network.to(memory_format=torch.channels_last)
+    lost: list[str] = []
+
+    def look(name: str, output: Any) -> None:
+        if isinstance(output, torch.Tensor) and output.ndim == 4 and output.shape[1] > 1:
+            lost.extend([] if output.is_contiguous(memory_format=torch.channels_last) else [name])
+
+    for name, module in network.named_modules():
+        if name:
+            module.register_forward_hook(lambda _module, _inputs, output, name=name: look(name, output))
+    torch.testing.assert_close(network(image, condition), expected, rtol=0, atol=1e-12)
+    assert lost == []
+
+
+def test_training_twice_with_one_seed_gives_the_same_weights(config: Any) -> None:
+    image, condition = inputs()
+    start, ends = build(config), []
+    for _ in range(2):
+        network = copy.deepcopy(start)
+        torch.manual_seed(3)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
+        for _ in range(2):
+            optimizer.zero_grad()
+            network(image, condition).sigmoid().mean().backward()
+            optimizer.step()
+        ends.append(network.state_dict())
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
