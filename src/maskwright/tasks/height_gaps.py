@@ -1,0 +1,243 @@
+"""Canopy gaps at any height: pixels whose canopy is lower than the heights asked of the network."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from maskwright.errors import DataError, ModelError, ShapeError
+from maskwright.losses.composite import TERMS
+from maskwright.metrics import SCORES, ThresholdMeter
+from maskwright.models import build_model
+from maskwright.tasks.interface import LossTerm
+from maskwright.types import Batch, LossOutput, Prediction
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from maskwright.config.model import ModelConfig
+    from maskwright.losses import CombinedLoss
+
+__all__ = ["HeightGaps"]
+
+
+class HeightGaps:
+    """Binary logits per height; the target is made from the canopy height, so any height can be asked.
+
+    Args:
+        heights_m: Heights in metres at which the model is scored and predicts by default; ascending.
+        loss: The loss; None where nothing is trained (prediction).
+        condition_scale: The network divides heights in metres by this.
+        probability_threshold: A pixel is called a gap above this probability, 0..1.
+        fixed: True for a network without condition: its output channels are ``heights_m``, in this order, and every
+            batch must ask exactly these.
+
+    Raises:
+        DataError: If the heights do not ascend.
+    """
+
+    kind = "height_gaps"
+    default_monitor = "val/iou"
+
+    def __init__(
+        self,
+        heights_m: Sequence[float],
+        loss: CombinedLoss | None = None,
+        *,
+        condition_scale: float = 30.0,
+        probability_threshold: float = 0.5,
+        fixed: bool = False,
+    ) -> None:
+        self.heights_m = _ascending(heights_m)
+        self.combined_loss = loss
+        self.condition_scale = float(condition_scale)
+        self.probability_threshold = float(probability_threshold)
+        self.fixed = fixed
+        self._seen_on_device = False
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any], loss: CombinedLoss | None = None) -> HeightGaps:
+        """The inverse of :meth:`to_dict`."""
+        options = {name: value for name, value in description.items() if name not in ("kind", "heights_m")}
+        return cls(description["heights_m"], loss, **options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for ``model.json``."""
+        return {
+            "kind": self.kind,
+            "heights_m": list(self.heights_m),
+            "condition_scale": self.condition_scale,
+            "probability_threshold": self.probability_threshold,
+            "fixed": self.fixed,
+        }
+
+    def build_model(self, model: ModelConfig, in_channels: int, batch_size: int = 1) -> nn.Module:
+        """A network for this task; ``batch_size`` decides the normalisation where the setting says ``auto``."""
+        return build_model(
+            model,
+            in_channels=in_channels,
+            num_classes=len(self.heights_m),
+            condition_scale=self.condition_scale,
+            batch_size=batch_size,
+        )
+
+    def at_heights(self, heights_m: Sequence[float]) -> HeightGaps:
+        """The same task with other listed heights.
+
+        Raises:
+            DataError: If the heights do not ascend, or the network answers its own heights only.
+        """
+        if self.fixed and tuple(heights_m) != self.heights_m:
+            raise DataError(
+                f"This model answers the heights {_list(self.heights_m)} m only, not {_list(heights_m)} m. "
+                "A model of kind film_unet answers any height."
+            )
+        return HeightGaps.from_dict(self.to_dict() | {"heights_m": tuple(heights_m)}, self.combined_loss)
+
+    # --- loss ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def loss_terms(self) -> Mapping[str, LossTerm]:
+        """The parts of the loss by name, with their factors and weights."""
+        return {name: LossTerm(factor, TERMS[name]) for name, factor in self._loss.terms.items()}
+
+    def target(self, batch: Batch) -> Tensor:
+        """(B, K, H, W) bool: True where the canopy is lower than the height asked of the sample."""
+        heights = _condition(batch)
+        return batch.target.unsqueeze(1) < heights[:, :, None, None]
+
+    def loss_weights(self, group: Sequence[Batch]) -> dict[str, Tensor]:
+        """Valid pixels and samples of a whole accumulation group, float64."""
+        total: dict[str, Tensor] = {}
+        for batch in group:
+            self._check_heights(batch)
+            for name, weight in self._loss.measure(batch.valid, _condition(batch).shape[1]).items():
+                total[name] = total[name] + weight if name in total else weight
+        return total
+
+    def loss(self, outputs: Tensor, batch: Batch, weights: Mapping[str, Tensor] | None = None) -> LossOutput:
+        """The loss of one batch, each term divided by ``weights`` (unset: by the batch's own).
+
+        Args:
+            outputs: (B, K, H, W) logits; channel k answers ``batch.condition[:, k]``.
+            batch: Images and canopy heights on the device of ``outputs``.
+            weights: From :meth:`loss_weights` over the accumulation group.
+        """
+        self._check_outputs(outputs, batch)
+        output: LossOutput = self._loss(outputs.float(), self.target(batch).float(), batch.valid, weights)
+        return output
+
+    # --- scores -------------------------------------------------------------------------------------------------------
+
+    def meters(self) -> ThresholdMeter:
+        """A fresh meter over the listed heights."""
+        return ThresholdMeter(self.heights_m, probability_threshold=self.probability_threshold)
+
+    def update(self, meter: ThresholdMeter, outputs: Tensor, batch: Batch) -> None:
+        """Count decoded outputs against the target on the valid pixels.
+
+        Raises:
+            DataError: If the batch asks other heights than the listed ones.
+        """
+        self._require_listed_heights(batch)
+        prediction = self.decode(outputs, self.heights_m)
+        meter.update(prediction.probs, self.target(batch), batch.valid, batch.where)
+
+    def decode(self, outputs: Tensor, heights_m: Sequence[float], valid: Tensor | None = None) -> Prediction:
+        """Probabilities that never fall as the height rises: a gap at 5 m is a gap at 10 m.
+
+        Args:
+            outputs: (B, K, H, W) logits, before the sigmoid.
+            heights_m: The K heights in metres the channels answer, ascending.
+            valid: (B, H, W) bool; violations are counted there only. Unset: everywhere.
+
+        Returns:
+            Probabilities after one sigmoid and a running maximum over the heights, and for each neighbouring pair the
+            number of pixels where the raw probability at the lower height was larger.
+
+        Raises:
+            DataError: If the heights do not ascend.
+            ShapeError: If their number is not the number of channels.
+        """
+        heights = _ascending(heights_m)
+        if outputs.ndim != 4 or outputs.shape[1] != len(heights):
+            raise ShapeError(
+                f"Outputs of shape {tuple(outputs.shape)} do not answer {len(heights)} heights; "
+                f"(B, {len(heights)}, H, W) is needed."
+            )
+        raw = torch.sigmoid(outputs.float())
+        broken = raw[:, :-1] > raw[:, 1:]
+        if valid is not None:
+            broken &= valid.unsqueeze(1)
+        return Prediction(
+            probs=raw.cummax(dim=1).values, heights_m=heights, violations=broken.sum(dim=(0, 2, 3), dtype=torch.int64)
+        )
+
+    def score_names(self) -> tuple[str, ...]:
+        """Names of the scores that can be better or worse: ``iou``, ``iou@10m`` ...; not gap shares."""
+        names = self.meters().compute()
+        return tuple(name for name in names if SCORES[name.partition("@")[0]].higher_is_better is not None)
+
+    def better(self, name: str) -> Literal["max", "min"]:
+        """Whether a larger or a smaller value of a score, or of a loss, is better."""
+        score = name.partition("@")[0]
+        return "max" if score in SCORES and SCORES[score].higher_is_better else "min"
+
+    # --- checks -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _loss(self) -> CombinedLoss:
+        if self.combined_loss is None:
+            raise ModelError("This task was loaded for prediction and has no loss. Build it with build_task to train.")
+        return self.combined_loss
+
+    def _check_heights(self, batch: Batch) -> None:
+        """A network without condition cannot answer other heights than its own.
+
+        On an accelerator the values are looked at once: reading them would make every step wait for the device.
+        """
+        if not self.fixed:
+            return
+        if _condition(batch).is_cpu or not self._seen_on_device:
+            self._require_listed_heights(batch)
+            self._seen_on_device = True
+
+    def _require_listed_heights(self, batch: Batch) -> None:
+        asked = _condition(batch)
+        listed = asked.new_tensor(self.heights_m).expand(len(batch), -1)
+        if asked.shape != listed.shape or not torch.equal(asked, listed):
+            others: list[list[float]] = [heights for heights in asked.tolist() if heights != listed[0].tolist()]
+            raise DataError(
+                f"A batch asks the heights {_list(others[0])} m where exactly {_list(self.heights_m)} m, in this "
+                "order, are answered. "
+                "Give all listed heights to every sample, or use model.kind: film_unet, which answers any height."
+            )
+
+    def _check_outputs(self, outputs: Tensor, batch: Batch) -> None:
+        wanted = (len(batch), _condition(batch).shape[1], *batch.target.shape[-2:])
+        if tuple(outputs.shape) != wanted:
+            raise ShapeError(
+                f"The network answered with shape {tuple(outputs.shape)} where the batch needs {wanted}: "
+                "samples, heights asked, rows, columns."
+            )
+
+
+def _condition(batch: Batch) -> Tensor:
+    if batch.condition is None or batch.condition.ndim != 2:
+        raise DataError("A batch for height gaps needs condition (B, K): the K heights in metres asked of each sample.")
+    return batch.condition
+
+
+def _list(heights_m: Sequence[float]) -> str:
+    return ", ".join(f"{height:g}" for height in heights_m)
+
+
+def _ascending(heights_m: Sequence[float]) -> tuple[float, ...]:
+    heights = tuple(float(height) for height in heights_m)
+    if not heights or any(low >= high for low, high in itertools.pairwise(heights)):
+        raise DataError(f"Heights must rise and differ, for example 2, 5, 10 m; these do not: {list(heights)}.")
+    return heights

@@ -1,0 +1,334 @@
+"""Trainer: the everyday object. Takes a task, a model and loaders, wires the parts of a run together, and runs it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from maskwright.checkpoints import CheckpointStore, load_state, save_state
+from maskwright.config.callbacks import CallbacksConfig
+from maskwright.config.checkpoints import CheckpointsConfig
+from maskwright.config.optim import OptimConfig
+from maskwright.config.training import TrainingConfig
+from maskwright.devices import choose_device, choose_precision, prepare_model
+from maskwright.distributed import require_single_process
+from maskwright.errors import CheckpointError, TrainingError
+from maskwright.optim import build_optimizer, build_schedule
+from maskwright.tasks.interface import Task
+from maskwright.tracking import CheckpointRecord, ControlFolder, EventLog, History, RunFolder
+from maskwright.tracking.environment import package_versions
+from maskwright.training.averages import LossSums
+from maskwright.training.callback import Callback, CallbackList
+from maskwright.training.callbacks import (
+    BestWeights,
+    Checkpointing,
+    ControlCallback,
+    EarlyStopping,
+    EventsCallback,
+    HistoryCallback,
+    ProgressCallback,
+)
+from maskwright.training.interrupt import graceful_stop
+from maskwright.training.loop import EvalBatches, TrainBatches, fit
+from maskwright.training.monitor import Monitor, resolve_monitor
+from maskwright.training.state import TrainState
+from maskwright.training.updater import StepUpdater
+from maskwright.training.validation import evaluation_mode, validate
+from maskwright.types import Batch, Prediction
+
+__all__ = ["TrainResult", "Trainer"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What came of a run.
+
+    Attributes:
+        history: One entry per epoch: ``epoch`` from 1, ``train/loss``, ``val/iou``, ``lr/0``, ``elapsed_s`` ...
+        best_score: Best value of the monitored score; None if it never had one.
+        best_epoch: Number of that epoch, from 1 as in the history; None if there is none.
+        stop_reason: Why the run ended before its last epoch; None if it did not.
+        stopped: True if the run is unfinished and can be resumed; a run that stopped early by its own rule is finished.
+    """
+
+    history: tuple[dict[str, Any], ...]
+    best_score: float | None
+    best_epoch: int | None
+    stop_reason: str | None
+    stopped: bool
+
+
+class Trainer:
+    """Trains a model for a task.
+
+    Args:
+        task: What outputs mean: loss, scores, decoding.
+        model: The network; moved to the device.
+        train_loader: Batches as a function of epoch and position.
+        val_loader: Batches that steer the run; None: the training loss does.
+        training: Length, accumulation, clipping, precision, device.
+        optim: Optimizer and schedule; the schedule counts optimizer steps.
+        monitoring: The monitored score and early stopping.
+        checkpoints: When the state is saved; needs ``run_folder``.
+        run_folder: Where history, events and checkpoints go; None: nothing is written.
+        callbacks: Further watchers, called after the built-in ones and before the checkpoint is saved.
+        log_every_steps: Updates from one step row of the event log to the next.
+        quiet: True: nothing on the screen.
+        description: Plain values saved in each checkpoint beside the package versions: what rebuilds the model.
+        on_nonfinite: A loss or gradient that is not finite: ``stop`` with an error, or ``skip`` the step and count it.
+
+    Raises:
+        ConfigError: If the monitor is never computed, or the device cannot do what is asked.
+        TrainingError: If a loader is empty, or a launcher started several processes.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        model: nn.Module,
+        train_loader: TrainBatches,
+        val_loader: EvalBatches | None = None,
+        *,
+        training: TrainingConfig | None = None,
+        optim: OptimConfig | None = None,
+        monitoring: CallbacksConfig | None = None,
+        checkpoints: CheckpointsConfig | None = None,
+        run_folder: RunFolder | None = None,
+        callbacks: Sequence[Callback] = (),
+        log_every_steps: int = 10,
+        quiet: bool = False,
+        description: Mapping[str, Any] | None = None,
+        on_nonfinite: Literal["stop", "skip"] = "stop",
+    ) -> None:
+        require_single_process()
+        _require_batches(train_loader, val_loader)
+        self.task = task
+        self.train_loader = train_loader
+        self.val_loader = val_loader
+        self.training = training or TrainingConfig()
+        self.description = {"versions": package_versions()} | dict(description or {})
+        monitoring = monitoring or CallbacksConfig()
+        self.monitor = _monitor(monitoring, task, has_validation=val_loader is not None)
+        self.state = self._build_state(model, optim or OptimConfig(), on_nonfinite)
+        self.updater = self.state.updater
+        self.store = None if run_folder is None else self._build_store(run_folder, checkpoints or CheckpointsConfig())
+        self._history = HistoryCallback(None if run_folder is None else History(run_folder.history))
+        self._best_weights = BestWeights()
+        self.callbacks = CallbackList(
+            [
+                *_early_stopping(monitoring),
+                self._history,
+                *_folder_callbacks(run_folder, log_every_steps),
+                *callbacks,
+                *self._saving(checkpoints or CheckpointsConfig()),
+                ProgressCallback(quiet=quiet),
+            ]
+        )
+
+    @property
+    def model(self) -> nn.Module:
+        """The network as it is now."""
+        return self.state.model
+
+    def train(self) -> TrainResult:
+        """Train to the last epoch, or until somebody asks to stop, from wherever the run stands.
+
+        The first SIGTERM or Ctrl-C stops after the current batch and saves, a second one ends the process at once.
+
+        Raises:
+            TrainingError: If loss or gradient are not finite, or a callback fails.
+        """
+        self.state.stop_reason = None
+        if self.state.random is None:  # a fresh run: dropout must not depend on what the process did before
+            torch.manual_seed(self.training.seed)
+        with graceful_stop(self.state):
+            fit(
+                self.state,
+                self.task,
+                self.train_loader,
+                self.val_loader,
+                self.updater,
+                self.callbacks,
+                epochs=self.training.epochs,
+                validate_every=self.training.validate_every,
+            )
+        return self._result()
+
+    def resume(self) -> CheckpointRecord | None:
+        """Take up the newest good checkpoint of the run folder; :meth:`train` then continues from there.
+
+        Returns:
+            What the manifest says of it; None if the run has saved none yet and begins anew.
+
+        Raises:
+            CheckpointError: If there is no run folder, no checkpoint is whole, or the run was planned otherwise.
+        """
+        if self.store is None:
+            raise CheckpointError("There is nothing to resume: this Trainer has no run folder. Give run_folder.")
+        if not self.store.records:
+            self.state.note("warning", message="The run has no checkpoint yet and begins anew.")
+            return None
+        loaded = self.store.load_latest()
+        self.state.load_state_dict(loaded.state)
+        for note in loaded.notes:
+            self.state.note("warning", message=note)
+        return loaded.record
+
+    def test(self, loader: Iterable[Batch]) -> dict[str, float]:
+        """Losses and scores on ``loader``, with keys ``test/loss``, ``test/iou`` ..."""
+        scores = validate(
+            self.model, self.task, loader, device=self.state.device, part="test", autocast=self.updater.autocast
+        )
+        assert scores is not None  # nothing ends it early
+        return scores
+
+    def predict(self, inputs: Tensor, heights_m: Sequence[float]) -> Prediction:
+        """Probabilities of normalised images.
+
+        Args:
+            inputs: (B, C, H, W) float32, normalised as in training.
+            heights_m: The K heights in metres, ascending.
+
+        Returns:
+            Probabilities (B, K, H, W) on the device of the model.
+        """
+        inputs = inputs.to(self.state.device)
+        condition = inputs.new_tensor(list(heights_m)).expand(len(inputs), -1)
+        with evaluation_mode(self.model), torch.no_grad(), self.updater.autocast():
+            return self.task.decode(self.model(inputs, condition), heights_m)
+
+    def best_model(self) -> nn.Module:
+        """A copy of the model with the weights of the best epoch, on the CPU, in evaluation mode.
+
+        Raises:
+            CheckpointError: If no epoch was completed.
+        """
+        if self.store is not None:
+            loaded = self.store.load_best()
+            weights = loaded.state["model"]
+            for note in loaded.notes:
+                self.state.note("warning", message=note)
+        elif self._best_weights.weights is not None:
+            weights = self._best_weights.weights
+        else:
+            raise CheckpointError(
+                "There is no best model yet: no epoch was completed with a score. Call train() first."
+            )
+        model = copy.deepcopy(self.model).cpu()
+        model.load_state_dict(weights)
+        return model.eval()
+
+    def save_checkpoint(self, path: str | Path) -> None:
+        """Write the whole state of the run to ``path``, durably. Raises CheckpointError if the disk refuses."""
+        save_state(Path(path), self.state.state_dict() | {"description": self.description})
+
+    def load_checkpoint(self, path: str | Path) -> None:
+        """Take up the state written by :meth:`save_checkpoint` or found in a run folder.
+
+        Raises:
+            CheckpointError: If the file is damaged, or belongs to another network or a run planned otherwise.
+        """
+        self.state.load_state_dict(load_state(Path(path)))
+
+    # --- parts --------------------------------------------------------------------------------------------------------
+
+    def _build_state(self, model: nn.Module, optim: OptimConfig, on_nonfinite: Literal["stop", "skip"]) -> TrainState:
+        settings = self.training
+        device = choose_device(settings.device)
+        model = prepare_model(model, device)
+        optimizer = build_optimizer(optim, model)
+        batches = len(self.train_loader)
+        updater = StepUpdater(
+            model.parameters(),
+            precision=choose_precision(settings.precision, device),
+            accumulate=settings.accumulate,
+            clip_norm=settings.clip_norm,
+            clip_value=settings.clip_value,
+            device=device,
+            on_nonfinite=on_nonfinite,
+        )
+        return TrainState(
+            model,
+            optimizer,
+            build_schedule(optim, optimizer, math.ceil(batches / settings.accumulate) * settings.epochs),
+            updater,
+            LossSums(self.task.loss_terms),
+            device=device,
+            epochs=settings.epochs,
+            batches_per_epoch=batches,
+            monitor=self.monitor,
+        )
+
+    def _build_store(self, folder: RunFolder, settings: CheckpointsConfig) -> CheckpointStore:
+        return CheckpointStore(
+            folder, max_checkpoints=settings.max_checkpoints, monitor=self.monitor.name, mode=self.monitor.mode
+        )
+
+    def _saving(self, settings: CheckpointsConfig) -> list[Callback]:
+        if self.store is None:
+            return [self._best_weights]
+        saving = Checkpointing(
+            self.store,
+            every_epochs=settings.every_epochs,
+            every_steps=settings.every_steps,
+            every_minutes=settings.every_minutes,
+            description=self.description,
+        )
+        return [saving]
+
+    def _result(self) -> TrainResult:
+        best = self.state.best
+        return TrainResult(
+            history=tuple(self._history.entries),
+            best_score=None if best is None else best.score,
+            best_epoch=None if best is None else best.epoch,
+            stop_reason=self.state.stop_reason,
+            stopped=not self.state.is_finished,
+        )
+
+
+def _monitor(monitoring: CallbacksConfig, task: Task, *, has_validation: bool) -> Monitor:
+    losses = ["loss", *(f"loss/{name}" for name in task.loss_terms)]
+    available = [f"train/{name}" for name in losses]
+    if has_validation:
+        available += [f"val/{name}" for name in (*losses, *task.score_names())]
+    wanted = monitoring.monitor or (task.default_monitor if has_validation else "train/loss")
+    name = resolve_monitor(wanted, available)
+    mode = task.better(name.partition("/")[2]) if monitoring.mode == "auto" else monitoring.mode
+    return Monitor(name, mode)
+
+
+def _early_stopping(monitoring: CallbacksConfig) -> list[Callback]:
+    settings = monitoring.early_stopping
+    if not settings.enabled:
+        return []
+    rule = settings.model_dump(exclude={"enabled"})
+    return [EarlyStopping(**rule)]
+
+
+def _folder_callbacks(folder: RunFolder | None, log_every_steps: int) -> list[Callback]:
+    if folder is None:
+        return []
+    log = EventLog(folder.events, attempt=int(folder.record.load().get("attempt", 1)))
+    return [
+        EventsCallback(log, every_steps=log_every_steps),
+        ControlCallback(ControlFolder(folder.control)),
+    ]
+
+
+def _require_batches(train_loader: TrainBatches, val_loader: EvalBatches | None) -> None:
+    if len(train_loader) == 0:
+        raise TrainingError(
+            "There is nothing to train on: the training part holds no tile. Lower data.tiles.min_valid."
+        )
+    if val_loader is not None and len(val_loader) == 0:
+        raise TrainingError(
+            "The validation part holds no tile, so nothing can steer the run. Give it ground in data.split.shares."
+        )

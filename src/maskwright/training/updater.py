@@ -1,0 +1,171 @@
+"""StepUpdater: from gradients to an update. Mixed precision, accumulation, clipping and the check for finite numbers.
+
+A hand-written loop can use it alone::
+
+    updater = StepUpdater(model.parameters(), clip_norm=1.0)
+    with updater.autocast():
+        loss = criterion(model(image), target)
+    updater.backward(loss)
+    outcome = updater.update(optimizer)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
+
+from maskwright.devices import Precision
+from maskwright.errors import ConfigError, TrainingError
+
+__all__ = ["StepOutcome", "StepUpdater"]
+
+_MOST_SKIPPED = 50  # one after the other; a scaler that searches its scale needs about 20
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """What became of a step.
+
+    Attributes:
+        stepped: Whether the weights were updated.
+        grad_norm: Norm of the whole gradient before clipping.
+        loss: Loss of the whole accumulation group.
+        finite: False if loss or gradient were not finite for a reason that needs attention; a loss scaler that
+            overflows and lowers its scale (fp16) is none.
+    """
+
+    stepped: bool
+    grad_norm: float
+    loss: float
+    finite: bool
+
+
+class StepUpdater:
+    """Turns losses into updates.
+
+    Args:
+        parameters: What is trained; a generator is fine.
+        precision: ``fp32``, ``bf16`` (autocast) or ``fp16`` (autocast with a loss scaler, CUDA only).
+        accumulate: Batches whose gradients are added before an update.
+        clip_norm: Largest norm of the gradient; applied after ``clip_value`` if both are set. None: no limit.
+        clip_value: Largest absolute value of a gradient's entry. None: no limit.
+        device: Where the model is.
+        on_nonfinite: What a caller should do about a loss or gradient that is not finite: ``stop`` or ``skip``.
+
+    Attributes:
+        skipped: Steps so far that were not taken because a number was not finite.
+        is_updating: True while the optimizer writes weights; after an exception they may be half written.
+
+    Raises:
+        ConfigError: If the device cannot do the precision, or there is nothing to train.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        *,
+        precision: Precision = "fp32",
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        device: torch.device | str = "cpu",
+        on_nonfinite: Literal["stop", "skip"] = "stop",
+    ) -> None:
+        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        self.device = torch.device(device)
+        if not self.parameters:
+            raise ConfigError("There is nothing to train: no parameter of the model asks for a gradient.")
+        if precision == "fp16" and self.device.type != "cuda":
+            raise ConfigError(
+                f"training.precision: fp16 needs a CUDA GPU, the device is {self.device}. Use auto, fp32 or bf16."
+            )
+        self.precision = precision
+        self.accumulate = accumulate
+        self.clip_norm = clip_norm
+        self.clip_value = clip_value
+        self.on_nonfinite = on_nonfinite
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+        self.skipped = 0
+        self.is_updating = False
+        self._skipped_in_a_row = 0
+        self._loss: Tensor | None = None
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context for forward pass and loss."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16 if self.precision == "bf16" else torch.float16)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of one batch. The loss must already be divided by the weight of its group."""
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._loss = loss.detach() if self._loss is None else self._loss + loss.detach()
+
+    def update(self, optimizer: Optimizer) -> StepOutcome:
+        """Unscale, check, clip, step, zero. Waits for the device once, to learn norm and loss together.
+
+        Raises:
+            TrainingError: If no batch came before, or the last updates were all skipped.
+        """
+        if self._loss is None:
+            raise TrainingError("update() was called without a backward() before it; there are no gradients.")
+        self.scaler.unscale_(optimizer)
+        norm = self._clip()
+        grad_norm, loss = torch.stack((norm, self._loss.to(norm))).tolist()
+        self._loss = None
+        finite = math.isfinite(grad_norm) and math.isfinite(loss)
+        if finite:
+            self.is_updating = True
+            optimizer.step()
+            self.is_updating = False
+        if self.scaler.is_enabled():
+            self.scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+        self._count(finite)
+        return StepOutcome(finite, grad_norm, loss, finite or (self.scaler.is_enabled() and math.isfinite(loss)))
+
+    def discard(self, optimizer: Optimizer) -> None:
+        """Forget the batches since the last update."""
+        optimizer.zero_grad(set_to_none=True)
+        self._loss = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Scaler and counters, plain values."""
+        return {"scaler": self.scaler.state_dict(), "skipped": self.skipped, "skipped_in_a_row": self._skipped_in_a_row}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`."""
+        if self.scaler.is_enabled() and state["scaler"]:
+            self.scaler.load_state_dict(dict(state["scaler"]))
+        self.skipped, self._skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
+
+    def _clip(self) -> Tensor:
+        """Clip by value, then by norm. Returns the norm before any clipping."""
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        if not gradients:
+            raise TrainingError("The loss reached no parameter: no gradient anywhere. Is the whole model frozen?")
+        norm = before = get_total_norm(gradients)
+        if self.clip_value is not None:
+            clip_grad_value_(self.parameters, self.clip_value)
+            norm = get_total_norm(gradients) if self.clip_norm is not None else norm
+        if self.clip_norm is not None:
+            clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
+        return before
+
+    def _count(self, stepped: bool) -> None:
+        self._skipped_in_a_row = 0 if stepped else self._skipped_in_a_row + 1
+        self.skipped += not stepped
+        if self._skipped_in_a_row >= _MOST_SKIPPED:
+            raise TrainingError(
+                f"The last {_MOST_SKIPPED} updates were all skipped because loss or gradient was not finite. "
+                "Lower optim.optimizer.lr, or train with training.precision: fp32."
+            )

@@ -1,0 +1,69 @@
+"""Averages of losses over an epoch."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from maskwright.tasks import LossTerm
+from maskwright.training.averages import LossSums
+from maskwright.types import LossOutput
+
+TERMS = {"bce": LossTerm(0.5, "pixels"), "dice": LossTerm(2.0, "samples")}
+
+
+def add(sums: LossSums, weights: tuple[float, float], *batches: tuple[float, float], keep: bool = True) -> None:
+    """One accumulation group: its weights (pixels, samples) and the terms (bce, dice) of its batches."""
+    named = {"pixels": torch.tensor(weights[0]), "samples": torch.tensor(weights[1])}
+    sums.begin_group(named)
+    for bce, dice in batches:
+        terms = {"bce": torch.tensor(bce), "dice": torch.tensor(dice)}
+        sums.add(LossOutput(torch.tensor(0.0), terms), named)
+    if keep:
+        sums.end_group()
+    else:
+        sums.drop_group()
+
+
+def test_each_term_is_averaged_with_its_own_weight() -> None:
+    sums = LossSums(TERMS)
+    add(sums, (100.0, 1.0), (1.0, 0.4))
+    add(sums, (300.0, 1.0), (2.0, 0.8))
+    bce, dice = (100 * 1.0 + 300 * 2.0) / 400, (0.4 + 0.8) / 2
+    assert sums.averages("train") == pytest.approx(
+        {"train/loss": 0.5 * bce + 2.0 * dice, "train/loss/bce": bce, "train/loss/dice": dice}
+    )
+
+
+def test_batches_of_a_group_share_its_weight() -> None:
+    sums = LossSums(TERMS)
+    add(sums, (400.0, 4.0), (0.25, 0.1), (0.75, 0.3))  # parts of one average
+    assert sums.averages("val")["val/loss/bce"] == pytest.approx(1.0)
+    assert sums.averages("val")["val/loss/dice"] == pytest.approx(0.4)
+
+
+def test_a_dropped_group_leaves_no_trace() -> None:
+    sums = LossSums(TERMS)
+    add(sums, (100.0, 1.0), (1.0, 0.4))
+    add(sums, (100.0, 1.0), (math.nan, math.inf), keep=False)
+    assert sums.averages("train")["train/loss/bce"] == pytest.approx(1.0)
+
+
+def test_nothing_valid_has_no_average() -> None:
+    sums = LossSums(TERMS)
+    add(sums, (0.0, 0.0), (0.0, 0.0))
+    assert all(math.isnan(value) for value in sums.averages("val").values())
+
+
+def test_sums_continued_from_a_saved_state_are_the_same_bit_for_bit() -> None:
+    numbers = torch.rand(200, 4, generator=torch.Generator().manual_seed(1)).tolist()
+    through, first, second = LossSums(TERMS), LossSums(TERMS), LossSums(TERMS)
+    for index, (pixels, samples, bce, dice) in enumerate(numbers):
+        add(through, (pixels, samples), (bce, dice))
+        if index == 77:
+            second.load_state_dict(first.state_dict())
+        add(first if index < 77 else second, (pixels, samples), (bce, dice))
+        first.averages("train")  # looking at it changes nothing
+    assert second.state_dict() == through.state_dict()
