@@ -36,9 +36,9 @@ __all__ = [
 Precision = Literal["fp32", "bf16", "fp16"]
 
 # glibc's malloc.h: parameters of mallopt.
-M_TRIM_THRESHOLD = -1
-M_MMAP_MAX = -4
-LARGEST_INT = 2**31 - 1
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
+_LARGEST_INT = 2**31 - 1
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -146,7 +146,7 @@ def keep_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, LARGEST_INT))
+    return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT))
 
 
 def prepare_model(model: Model, device: torch.device) -> Model:

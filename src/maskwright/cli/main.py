@@ -32,7 +32,10 @@ _EXIT_BROKEN_PIPE = 141  # the reader went away, as with "| head"
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module:function, or module:Typer for a group; its help in one line, as in its docstring)
     "train": ("maskwright.cli.train_commands:train", "Train a model and score it on held-out ground."),
-    "evaluate": ("maskwright.cli.train_commands:evaluate", "Score the model of a run beside naive baselines, with intervals."),
+    "evaluate": (
+        "maskwright.cli.train_commands:evaluate",
+        "Score the model of a run beside naive baselines, with intervals.",
+    ),
     "predict": (
         "maskwright.cli.predict_commands:predict",
         "Map gaps on height rasters of any size: rasters, polygons, a picture.",

@@ -16,7 +16,7 @@ from maskwright.errors import ConfigError
 if TYPE_CHECKING:
     from maskwright.workflows.evaluate import Evaluation
 
-__all__ = ["evaluate", "train"]
+__all__ = ["evaluate", "print_evaluation", "train"]
 
 
 def train(

@@ -1,8 +1,8 @@
 """Section: the frozen base of every settings model, and Field: a setting said once with help, unit and range.
 
 Sections are told apart by ``kind``: a field whose type is a union of sections with different kinds takes any of them,
-and the kind of its default where none is said. Paths are whole from the start: ``~``, ``${NAME}`` and relative ones are resolved
-when a section is made, so that a saved experiment means the same anywhere on the machine.
+and the kind of its default where none is said. Paths are whole from the start: ``~``, ``${NAME}`` and relative ones are
+resolved when a section is made, so that a saved experiment means the same anywhere on the machine.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def refuse(faults: Iterable[str]) -> None:
 
 
 def whole_path(path: Path, folder: Path | None = None) -> Path:
-    """``path`` from the root of the file system: ``~`` and ``${NAME}`` filled in, a relative one starting from ``folder``.
+    """``path`` from the root of the file system: ``~`` and ``${NAME}`` filled in, a relative one put behind ``folder``.
 
     Args:
         path: Any path; need not exist.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["TERMS", "CombinedLoss", "ComboLoss", "check_sum"]
 
 TERMS = {"bce": "pixels", "dice": "samples", "focal": "pixels"}  # name of a term: what its sum is divided by
-SUM_TOLERANCE = 1e-6
+_SUM_TOLERANCE = 1e-6
 
 
 class CombinedLoss(nn.Module):
@@ -197,6 +197,6 @@ class ComboLoss(nn.Module):
 def check_sum(weights: Mapping[str, float]) -> None:
     """Raise ConfigError unless the weights add up to 1, within 1e-6."""
     total = sum(weights.values())
-    if abs(total - 1) > SUM_TOLERANCE:
+    if abs(total - 1) > _SUM_TOLERANCE:
         parts = " + ".join(weights)
         raise ConfigError(f"{parts} = {total:g}, but must be 1. Divide each by {total:g} or set them anew.")

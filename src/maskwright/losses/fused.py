@@ -17,7 +17,7 @@ Dice                  prob = y + s * q                     s * q * (1 - q) * (de
 ====================  ===================================  ==========================================
 
 with ce = softplus(wrong), c and a class weights, o what label smoothing gives to the other class (0 without it).
-A pixel that does not count gets wrong = -LARGE and o = 0: q and ce are exactly 0 there, so it enters no sum and no
+A pixel that does not count gets wrong = -_LARGE and o = 0: q and ce are exactly 0 there, so it enters no sum and no
 gradient.
 """
 
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["FusedTerms", "fused_loss"]
+__all__ = ["BLOCK", "FusedTerms", "fused_loss"]
 
 BLOCK = 262_144  # pixels taken at once: large enough to hide the cost of a call, small enough for the cache
-LARGE = 1e4
+_LARGE = 1e4
 
 # -log(1 - t) = t * P(t) for t in 0..0.5, relative error below 3e-8: Chebyshev fit of degree 8, lowest power first.
 # Ten times faster than the library's logarithm, which would be most of the work.
-LOG_SERIES = (
+_LOG_SERIES = (
     1.00000002, 0.49999281, 0.33370256, 0.24277445, 0.26985013, -0.20453975, 1.26001044, -1.69866581, 1.44252288,
 )  # fmt: skip
 
@@ -89,7 +89,7 @@ class _Scratch:
     def __init__(self, pixels: int, dtype: torch.dtype) -> None:
         self.rows = torch.empty(8, pixels, dtype=dtype)
         self.one = torch.ones((), dtype=dtype)
-        self.series = torch.tensor(LOG_SERIES, dtype=dtype).unbind()
+        self.series = torch.tensor(_LOG_SERIES, dtype=dtype).unbind()
 
     def views(self, pixels: int) -> tuple[Tensor, ...]:
         return self.rows[:, :pixels].unbind()
@@ -215,12 +215,12 @@ class _Sweep:
         torch.mul(q, sign, out=self.grad[plane][span])
 
     def _leave_out(self, wrong: Tensor, target: Tensor, valid: Tensor, spare: Tensor) -> float:
-        """Set ``wrong`` to -LARGE where a pixel does not count; the sum of ``target`` over those that do."""
+        """Set ``wrong`` to -_LARGE where a pixel does not count; the sum of ``target`` over those that do."""
         if bool(valid.all()):
             return float(target.sum())
         spare.copy_(valid)
         wanted = float(torch.dot(spare, target))
-        torch.minimum(wrong, spare.sub_(1).mul_(LARGE).masked_fill_(valid, torch.inf), out=wrong)
+        torch.minimum(wrong, spare.sub_(1).mul_(_LARGE).masked_fill_(valid, torch.inf), out=wrong)
         return wanted
 
     def _softplus(self, wrong: Tensor, q: Tensor, right: Tensor, spare: Tensor, out: Tensor) -> None:

@@ -30,8 +30,8 @@ __all__ = [
 ]
 
 NormKind = Literal["batch", "group", "instance"]
-GROUPS = 8
-BATCH_NORM_FROM = 16
+_GROUPS = 8
+_BATCH_NORM_FROM = 16
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
@@ -108,7 +108,7 @@ def build_norm(norm: str, channels: int) -> nn.Module:
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     if norm == "group":
-        return nn.GroupNorm(largest_divisor(channels, GROUPS), channels)
+        return nn.GroupNorm(largest_divisor(channels, _GROUPS), channels)
     if norm == "instance":
         return nn.GroupNorm(channels, channels)  # each channel its own group; same in training and use
     raise ModelError(
@@ -120,7 +120,7 @@ def norm_for_batch(norm: str, batch_size: int) -> str:
     """``auto`` settled once, when the network is built, so that its output never depends on the batch at hand."""
     if norm != "auto":
         return norm
-    return "batch" if batch_size >= BATCH_NORM_FROM else "group"
+    return "batch" if batch_size >= _BATCH_NORM_FROM else "group"
 
 
 def largest_divisor(number: int, limit: int) -> int:

@@ -105,7 +105,7 @@ class Decoder(nn.Module):
     def __init__(self, widths: Sequence[int], norm: str, activation: str, upsampling: str) -> None:
         super().__init__()
         pairs = list(zip(widths[1:], widths[:-1], strict=True))[::-1]
-        self.levels = nn.ModuleList(DecoderLevel(deep, skip, norm, activation, upsampling) for deep, skip in pairs)
+        self.levels = nn.ModuleList(_DecoderLevel(deep, skip, norm, activation, upsampling) for deep, skip in pairs)
 
     def forward(self, features: Sequence[Tensor], modulations: Sequence[Modulation] | None = None) -> Tensor:
         """Features of the encoder to (B, widths[0], H, W); with one modulation a level, K each, to (B * K, ...)."""
@@ -115,7 +115,7 @@ class Decoder(nn.Module):
         return deep
 
 
-class DecoderLevel(nn.Module):
+class _DecoderLevel(nn.Module):
     """Twice the size, joined with the skip, two convolutions; a modulation acts in the second."""
 
     def __init__(self, deep: int, skip: int, norm: str, activation: str, upsampling: str) -> None:

@@ -12,7 +12,7 @@ from maskwright.tracking.folder import RunFolder
 from maskwright.tracking.history import read_history
 from maskwright.tracking.manifest import Manifest, read_manifest
 
-__all__ = ["RunReader"]
+__all__ = ["RunReader", "open_run"]
 
 
 class RunReader:
@@ -63,3 +63,8 @@ class RunReader:
         if not self.folder.log.exists():
             return []
         return self.folder.log.read_text("utf-8", errors="replace").splitlines()[-count:]
+
+
+def open_run(path: str | Path) -> RunReader:
+    """What may be asked of a run: status, history, events, checkpoints. RunError if ``path`` is no run folder."""
+    return RunReader(Path(path))

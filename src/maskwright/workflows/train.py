@@ -1,0 +1,363 @@
+"""Train: from an experiment to a run folder with a model, honest numbers and a page that shows them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maskwright.config import Experiment, UNetConfig, load_experiment, save_experiment
+from maskwright.errors import MaskwrightError, RunError
+from maskwright.files import write_json
+from maskwright.tracking.environment import describe_environment
+from maskwright.tracking.folder import RunFolder
+from maskwright.workflows.advice import what_would_help
+from maskwright.workflows.assemble import Parts, assemble, data_fingerprint, trained_heights
+from maskwright.workflows.evaluate import Evaluation, Progress, evaluate_part
+
+if TYPE_CHECKING:
+    from maskwright.data.loaders import EvalLoader, TrainLoader
+    from maskwright.tracking.manifest import CheckpointRecord
+    from maskwright.training import Trainer, TrainResult
+
+__all__ = ["TrainOutcome", "describe_model", "resume", "train"]
+
+log = logging.getLogger("maskwright")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """What a run came to.
+
+    Attributes:
+        folder: The run folder.
+        finished: False if the run was stopped before its end; ``lines`` then say how to go on.
+        best_score: Best monitored score; None if none was computed.
+        best_epoch: Its epoch, from 1.
+        evaluation: Numbers on the test ground; None if the run was stopped.
+        lines: The last lines for the screen.
+    """
+
+    folder: RunFolder
+    finished: bool
+    best_score: float | None
+    best_epoch: int | None
+    evaluation: Evaluation | None
+    lines: tuple[str, ...]
+
+
+def train(
+    experiment: Experiment,
+    *,
+    say: Say | None = None,
+    progress: Progress | None = None,
+    callbacks: Sequence[Any] = (),
+) -> TrainOutcome:
+    """Train a model as the experiment says, score it on held-out ground, write everything to a new run folder.
+
+    Args:
+        experiment: The whole run.
+        say: Called with lines for a person: the split, what was noticed, the choices made.
+        progress: Called with (done, total, what) while the final numbers are made.
+        callbacks: Further watchers of the training.
+
+    Raises:
+        MaskwrightError: Whatever stands in the way, before the run folder is made where it can be known by then.
+    """
+    say = say or log.info
+    parts = assemble(experiment)
+    folder = RunFolder.create(experiment.tracking.output_dir, experiment.name)
+    save_experiment(experiment, folder.config)
+    _write_manifest(parts, folder)
+    return _run(parts, folder, continued=False, say=say, progress=progress, callbacks=callbacks)
+
+
+def resume(
+    run: str | Path,
+    *,
+    say: Say | None = None,
+    progress: Progress | None = None,
+    callbacks: Sequence[Any] = (),
+) -> TrainOutcome:
+    """Continue a run from its newest good checkpoint, with the settings and the split it was begun with.
+
+    Raises:
+        RunError: If ``run`` is no run folder, is still at work, or its data has changed.
+    """
+    from maskwright.data.splits import read_manifest
+
+    say = say or log.info
+    folder = RunFolder.open(Path(run))
+    experiment = load_experiment([folder.config])
+    parts = assemble(experiment, split=read_manifest(folder.splits))
+    _check_same_data(parts, folder)
+    folder.record.begin_attempt()
+    return _run(parts, folder, continued=True, say=say, progress=progress, callbacks=callbacks)
+
+
+def describe_model(parts: Parts) -> dict[str, Any]:
+    """What prediction must repeat: the plain values of ``model.json``."""
+    experiment, source = parts.experiment, parts.source
+    train_scenes = {place.scene for place in parts.split.tiles["train"]}
+    sizes = [scene.grid.pixel_size_m for scene in source.scenes if scene.name in train_scenes]
+    low, high = trained_heights(experiment)
+    return {
+        "task": parts.task.to_dict(),
+        "model": experiment.model.model_dump(mode="json"),
+        "in_channels": source.in_channels,
+        "batch_size": experiment.data.loader.batch_size,
+        "input": experiment.data.input,
+        "normaliser": source.normaliser.to_dict(),
+        "heights_m": list(experiment.task.heights_m),
+        "trained_range_m": [low, high],
+        "condition_scale": experiment.task.condition_scale_m,
+        "pixel_size_m": [min(sizes), max(sizes)],
+        "tile_px": experiment.data.tiles.size_px,
+        "probability_threshold": experiment.metrics.probability_threshold,
+    }
+
+
+def _run(
+    parts: Parts,
+    folder: RunFolder,
+    *,
+    continued: bool,
+    say: Say,
+    progress: Progress | None,
+    callbacks: Sequence[Any],
+) -> TrainOutcome:
+    from maskwright.devices import choose_device, choose_precision, prepare_process, seed_everything
+
+    experiment = parts.experiment
+    started = time.monotonic()
+    with _log_file(folder.log):
+        record = folder.record
+        try:
+            process = prepare_process(experiment.training.threads)
+            device = choose_device(experiment.training.device)
+            precision = choose_precision(experiment.training.precision, device)
+            seed_everything(experiment.training.seed)
+            record.update(
+                status="running",
+                environment=describe_environment(),
+                process_choices=process,
+                device=str(device),
+                precision=precision,
+                data=data_fingerprint(parts.source),
+                sites=parts.source.describe(),
+            )
+            _introduce(parts, folder, device, precision, process, say)
+            trainer, loaders = _build_trainer(parts, folder, device, callbacks)
+            if continued:
+                say(_where_it_stands(trainer.resume(), folder))
+            result = trainer.train()
+            if result.stopped:
+                record.update(status="stopped", reason=result.stop_reason)
+                return _stopped(folder, trainer, result)
+            return _finish(parts, folder, trainer, loaders, result, progress, started)
+        except KeyboardInterrupt:
+            record.update(status="interrupted")
+            raise
+        except BaseException as error:
+            record.update(status="failed", reason=f"{type(error).__name__}: {error}")
+            log.error("%s: %s", type(error).__name__, error, exc_info=not isinstance(error, MaskwrightError))
+            raise
+
+
+def _build_trainer(
+    parts: Parts, folder: RunFolder, device: Any, callbacks: Sequence[Any]
+) -> tuple[Trainer, tuple[TrainLoader, dict[str, EvalLoader]]]:
+    from maskwright.data.build import build_loaders
+    from maskwright.training import Trainer
+    from maskwright.workflows.run_pages import BestModel, RunReport, Samples
+
+    experiment, task = parts.experiment, parts.experiment.task
+    # A network without condition answers all its heights at once, so every sample asks all of them.
+    fixed = type(experiment.model) is UNetConfig
+    train_loader, eval_loaders = build_loaders(
+        experiment.data,
+        parts.source,
+        parts.split,
+        heights_m=task.heights_m,
+        train_heights_m=task.heights_m if fixed else (task.train_heights_m or task.heights_m),
+        train_range_m=None if fixed else task.train_range_m,
+        heights_per_sample=len(task.heights_m) if fixed else task.heights_per_sample,
+        seed=experiment.training.seed,
+        device=device,
+    )
+    model = parts.task.build_model(experiment.model, parts.source.in_channels, experiment.data.loader.batch_size)
+    description = describe_model(parts)
+    trainer = Trainer(
+        parts.task,
+        model,
+        train_loader,
+        eval_loaders["val"],
+        training=experiment.training,
+        optim=experiment.optim,
+        monitoring=experiment.callbacks,
+        checkpoints=experiment.checkpoints,
+        run_folder=folder,
+        log_every_steps=experiment.tracking.log_every_steps,
+        quiet=experiment.tracking.quiet,
+        description=description,
+        callbacks=[
+            BestModel(folder.model, description),
+            Samples(folder.samples, parts.task, eval_loaders["val"], parts.source),
+            RunReport(folder, parts),
+            *callbacks,
+        ],
+    )
+    return trainer, (train_loader, eval_loaders)
+
+
+def _finish(
+    parts: Parts,
+    folder: RunFolder,
+    trainer: Trainer,
+    loaders: tuple[TrainLoader, dict[str, EvalLoader]],
+    result: TrainResult,
+    progress: Progress | None,
+    started: float,
+) -> TrainOutcome:
+    from maskwright.checkpoints import save_model
+    from maskwright.workflows.run_pages import write_final_report
+
+    experiment = parts.experiment
+    model = trainer.best_model()
+    evaluation = evaluate_part(
+        model,
+        parts.task,
+        loaders[1]["test"],
+        parts.source,
+        parts.split,
+        part="test",
+        heights_m=experiment.task.heights_m,
+        metrics=experiment.metrics,
+        progress=progress,
+    )
+    scores = {
+        trainer.monitor.name: result.best_score,
+        "test": {f"iou@{row.height_m:g}m": row.scores["iou"] for row in evaluation.model},
+    }
+    save_model(folder.model, model, describe_model(parts) | {"scores": scores})
+    write_json(folder.path / "evaluation.json", evaluation.to_dict())
+    lines = _last_lines(parts, folder, trainer, result, evaluation)
+    write_final_report(folder, parts, evaluation, lines)
+    folder.record.update(
+        status="finished", reason=result.stop_reason, minutes=round((time.monotonic() - started) / 60, 2)
+    )
+    log.info("%s", "\n".join(lines))
+    return TrainOutcome(folder, True, result.best_score, result.best_epoch, evaluation, lines)
+
+
+def _last_lines(
+    parts: Parts, folder: RunFolder, trainer: Trainer, result: TrainResult, evaluation: Evaluation
+) -> tuple[str, ...]:
+    monitored = f"{trainer.monitor.name} {_number(result.best_score)}"
+    best = max(
+        (row for row in evaluation.model if not math.isnan(row.scores["iou"])),
+        key=lambda row: row.scores["iou"],
+        default=None,
+    )
+    if best is None:
+        score = f"Best: {monitored} in epoch {result.best_epoch}; the test ground holds no gap."
+    else:
+        low, high = best.intervals["iou"]
+        score = (
+            f"Best: test IoU {best.scores['iou']:.3f} at {best.height_m:g} m "
+            f"({evaluation.confidence:.0%} interval {low:.3f} to {high:.3f}), "
+            f"mean over heights {evaluation.mean_iou:.3f}, weights of epoch {result.best_epoch} ({monitored})."
+        )
+    help_line = what_would_help(
+        result.history,
+        monitor=trainer.monitor.name,
+        higher_is_better=trainer.monitor.mode == "max",
+        best_epoch=result.best_epoch or 0,
+        epochs=parts.experiment.training.epochs,
+        per_height={row.height_m: row.scores["iou"] for row in evaluation.model},
+        train_tiles=len(parts.split.tiles["train"]),
+    )
+    return (score, f"What would help most: {help_line}", f"Next: {_predict_command(parts, folder)}")
+
+
+def _predict_command(parts: Parts, folder: RunFolder) -> str:
+    heights = " ".join(f"{height:g}" for height in parts.experiment.task.heights_m)
+    on_test = {place.scene for place in parts.split.tiles["test"]}
+    # A scene with a surface of its own has more than one file; one with a CHM alone is no surface.
+    scene = max((scene for scene in parts.source.scenes if scene.name in on_test), key=lambda scene: len(scene.files))
+    return f"maskwright predict {folder.path} {scene.files[0]} --heights {heights} --out maps"
+
+
+def _stopped(folder: RunFolder, trainer: Trainer, result: TrainResult) -> TrainOutcome:
+    best = ""
+    if result.best_epoch is not None:
+        best = f" Best so far: {trainer.monitor.name} {_number(result.best_score)} in epoch {result.best_epoch}."
+    lines = (
+        f"Stopped ({result.stop_reason}) in epoch {trainer.state.epoch + 1}; the state is saved.{best}",
+        f"Next: maskwright train --resume {folder.path}",
+    )
+    return TrainOutcome(folder, False, result.best_score, result.best_epoch, None, lines)
+
+
+def _where_it_stands(record: CheckpointRecord | None, folder: RunFolder) -> str:
+    if record is None:
+        return f"{folder.path.name} has not saved anything yet and starts from the beginning."
+    place = f"epoch {record.epoch}, batch {record.position}, step {record.global_step}"
+    return f"Continuing {folder.path.name} behind {place}."
+
+
+def _number(score: float | None) -> str:
+    return "-" if score is None else f"{score:.3f}"
+
+
+def _introduce(parts: Parts, folder: RunFolder, device: Any, precision: str, process: dict[str, Any], say: Say) -> None:
+    sizes = sorted({round(scene.grid.pixel_size_m, 3) for scene in parts.source.scenes})
+    for note in parts.notes:
+        say(note)
+        log.warning("%s", note)
+    lines = [
+        parts.split.summary(),
+        f"Pixel size {', '.join(f'{size:g}' for size in sizes)} m; {parts.task.kind} at "
+        f"{', '.join(f'{height:g}' for height in parts.task.heights_m)} m.",
+        f"Device {device}, {precision}, {process.get('threads')} threads. Run folder {folder.path}",
+    ]
+    for line in lines:
+        say(line)
+        log.info("%s", line)
+
+
+def _write_manifest(parts: Parts, folder: RunFolder) -> None:
+    from maskwright.data.splits import write_manifest
+
+    write_manifest(parts.split, parts.source.scenes, folder.splits)
+
+
+def _check_same_data(parts: Parts, folder: RunFolder) -> None:
+    recorded = folder.record.load().get("data")
+    if recorded is not None and recorded != data_fingerprint(parts.source):
+        raise RunError(
+            f"The rasters of {folder.path.name} have changed since it was begun, so it cannot continue exactly. "
+            "Put the old files back, or start a new run."
+        )
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """Everything logged by Maskwright also goes to the run's own file."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(min(level, logging.INFO) if level else logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        handler.close()

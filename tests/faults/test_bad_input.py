@@ -1,0 +1,193 @@
+"""Bad input ends with one clear message and exit code 2, before work is lost, with nothing half-written."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+
+from maskwright.cli.main import main
+
+SIZE = 192
+UTM = "EPSG:32633"
+
+
+def write_raster(path: Path, values: np.ndarray, *, crs=UTM, nodata=-9999.0, left=500_000.0, pixel=1.0) -> Path:
+    bands = values if values.ndim == 3 else values[None]
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        height=bands.shape[1],
+        width=bands.shape[2],
+        count=len(bands),
+        dtype="float32",
+        crs=crs,
+        nodata=nodata,
+        transform=from_origin(left, 200_000.0, pixel, pixel),
+    ) as file:
+        file.write(bands.astype(np.float32))
+    return path
+
+
+def canopy(size: int = SIZE) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    heights = rng.uniform(15, 30, (size, size))
+    for row, col in rng.integers(8, size - 8, (40, 2)):
+        heights[row - 6 : row + 6, col - 6 : col + 6] = rng.uniform(0, 4)
+    return heights
+
+
+def write_config(folder: Path, sites: str, *, extra: str = "", tile_px: int = 16) -> Path:
+    path = folder / "experiment.yaml"
+    path.write_text(
+        f"""name: faults
+task: {{kind: height_gaps, heights_m: [2, 5, 10]}}
+data:
+  kind: height_rasters
+  sites:
+{sites}
+  terrain: {{simulate: true}}
+  tiles: {{size_px: {tile_px}}}
+model: {{kind: film_unet, base_channels: 4, depth: 1}}
+training: {{epochs: 1}}
+tracking: {{output_dir: {folder / "outputs"}, quiet: true}}
+{extra}""",
+        encoding="utf-8",
+    )
+    return path
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Run a command that must be refused; returns what it said."""
+    code = main([str(argument) for argument in arguments])
+    said = capsys.readouterr().err
+    assert code == 2, said
+    assert "Traceback" not in said
+    return " ".join(said.split())
+
+
+def nothing_was_written(folder: Path) -> bool:
+    return not (folder / "outputs").exists() or not any((folder / "outputs").iterdir())
+
+
+def train_refused(capsys, tmp_path: Path, sites: str, **options) -> str:
+    said = refused(capsys, "train", write_config(tmp_path, sites, **options))
+    assert nothing_was_written(tmp_path)
+    return said
+
+
+def test_rasters_on_different_grids_are_refused_and_the_way_out_is_named(capsys, tmp_path):
+    write_raster(tmp_path / "dsm.tif", canopy() + 100)
+    write_raster(tmp_path / "chm.tif", canopy(SIZE // 2), pixel=2.0)
+    said = train_refused(capsys, tmp_path, "    - {name: a, dsm: dsm.tif, chm: chm.tif}")
+    assert "data.align" in said
+    assert "chm.tif" in said
+
+
+def test_rasters_without_common_ground_are_refused(capsys, tmp_path):
+    write_raster(tmp_path / "dsm.tif", canopy() + 100)
+    write_raster(tmp_path / "chm.tif", canopy(), left=600_000.0)
+    said = train_refused(capsys, tmp_path, "    - {name: a, dsm: dsm.tif, chm: chm.tif}")
+    assert "overlap" in said or "common" in said
+
+
+def test_a_raster_with_three_bands_is_refused_with_its_count(capsys, tmp_path):
+    write_raster(tmp_path / "chm.tif", np.stack([canopy()] * 3))
+    said = train_refused(capsys, tmp_path, "    - {name: a, chm: chm.tif}")
+    assert "chm.tif" in said
+    assert "3 bands" in said
+
+
+def test_a_site_without_a_measured_pixel_is_refused(capsys, tmp_path):
+    write_raster(tmp_path / "chm.tif", np.full((SIZE, SIZE), -9999.0))
+    said = train_refused(capsys, tmp_path, "    - {name: empty_site, chm: chm.tif}")
+    assert "empty_site" in said or "chm.tif" in said
+
+
+def test_undeclared_nodata_is_refused_with_the_setting_that_names_it(capsys, tmp_path):
+    heights = canopy()
+    heights[:20] = -9999
+    write_raster(tmp_path / "chm.tif", heights, nodata=None)
+    said = train_refused(capsys, tmp_path, "    - {name: a, chm: chm.tif}")
+    assert "-9999" in said
+    assert "nodata" in said
+
+
+def test_a_truncated_raster_is_refused_by_name(capsys, tmp_path):
+    path = write_raster(tmp_path / "chm.tif", canopy())
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    said = train_refused(capsys, tmp_path, "    - {name: a, chm: chm.tif}")
+    assert "chm.tif" in said
+
+
+def test_no_tile_with_enough_measured_pixels_is_refused(capsys, tmp_path):
+    heights = canopy()
+    heights[np.indices(heights.shape).sum(axis=0) % 2 == 0] = -9999  # a chessboard: every tile is half measured
+    write_raster(tmp_path / "chm.tif", heights)
+    said = train_refused(capsys, tmp_path, "    - {name: a, chm: chm.tif}")
+    assert "min_valid" in said
+
+
+def test_a_part_with_too_few_tiles_is_refused_with_a_tile_size_that_works(capsys, tmp_path):
+    write_raster(tmp_path / "chm.tif", canopy())
+    said = train_refused(capsys, tmp_path, "    - {name: a, chm: chm.tif}", tile_px=64)
+    assert "size_px" in said
+    assert "16" in said or "32" in said
+
+
+def test_a_height_below_every_canopy_is_refused(capsys, tmp_path):
+    write_raster(tmp_path / "chm.tif", canopy() + 12)
+    said = train_refused(capsys, tmp_path, "    - {name: a, chm: chm.tif}")
+    assert "2 m" in said
+    assert "lowest" in said
+
+
+def test_a_typing_mistake_in_the_settings_is_refused_with_a_suggestion(capsys, tmp_path):
+    write_raster(tmp_path / "chm.tif", canopy())
+    said = train_refused(capsys, tmp_path, "    - {name: a, chm: chm.tif}", extra="optm: {}")
+    assert "optm" in said
+    assert "Did you mean optim?" in said
+
+
+def test_a_missing_raster_is_refused_by_name(capsys, tmp_path):
+    said = train_refused(capsys, tmp_path, "    - {name: a, chm: nowhere.tif}")
+    assert "nowhere.tif" in said
+
+
+def test_all_faults_of_all_sites_are_told_at_once(capsys, tmp_path):
+    write_raster(tmp_path / "three.tif", np.stack([canopy()] * 3))
+    said = train_refused(capsys, tmp_path, "    - {name: a, chm: nowhere.tif}\n    - {name: b, chm: three.tif}")
+    assert "nowhere.tif" in said
+    assert "three.tif" in said
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused(capsys, tmp_path):
+    write_raster(tmp_path / "chm.tif", canopy())
+    (tmp_path / "outputs").write_text("a file where a folder should be")
+    said = refused(capsys, "train", write_config(tmp_path, "    - {name: a, chm: chm.tif}"))
+    assert "outputs" in said
+
+
+def test_a_full_disk_is_refused_before_the_run_folder_stands_half_made(capsys, tmp_path, monkeypatch):
+    write_raster(tmp_path / "chm.tif", canopy())
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    config = write_config(tmp_path, "    - {name: a, chm: chm.tif}")
+    monkeypatch.setattr("maskwright.tracking.folder._furnish", full)
+    said = refused(capsys, "train", config)
+    assert "full" in said or "space" in said
+    assert nothing_was_written(tmp_path)
+
+
+def test_predicting_with_no_such_run_is_refused(capsys, tmp_path):
+    raster = write_raster(tmp_path / "dsm.tif", canopy())
+    said = refused(capsys, "predict", tmp_path / "no_run", raster, "--out", tmp_path / "maps")
+    assert "no_run" in said
+    assert not (tmp_path / "maps").exists()
