@@ -16,7 +16,7 @@ class MetricsConfig(Section):
     block_m: float | None = Field(None, gt=0, unit="m", help="Side of the blocks the bootstrap draws; unset: one tile.")
     grid_m: float = Field(100.0, gt=0, unit="m", help="Cell of the grid on which gap shares are compared.")
     baseline_windows_m: tuple[float, ...] = Field(
-        (20.0, 40.0, 80.0),
+        (20.0, 40.0, 80.0, 160.0),
         min_length=1,
         unit="m",
         help="Opening windows tried for the pseudo-CHM baseline; the best on the validation part counts.",

@@ -35,7 +35,8 @@ def what_would_help(
     scores = [float(entry[monitor]) for entry in history if monitor in entry and not math.isnan(entry[monitor])]
     window = max(2, len(scores) // 5)
     if len(scores) > window and best_epoch >= len(history) - 1:
-        gain = (scores[-1] - scores[-1 - window]) * (1 if higher_is_better else -1)
+        best_of = max if higher_is_better else min
+        gain = abs(best_of(scores[-window:]) - best_of(scores[:-window]))
         if gain > _STILL_RISING:
             return (
                 f"Time: {monitor} still gained {gain:.3f} over the last {window} epochs; "

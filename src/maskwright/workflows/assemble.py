@@ -49,7 +49,6 @@ def assemble(experiment: Experiment, *, split: Split | None = None) -> Parts:
     source = build_source(experiment.data)
     _check_heights(experiment, source)
     notes = [f"{scene.name}: {note}" for scene in source.scenes for note in scene.notes] + list(source.notes)
-    notes += source.tile_notes(experiment.data.tiles.size_px)
     if split is None:
         previous, why = _previous_split(experiment)
         notes += why

@@ -38,12 +38,9 @@ def height_table(rows: Sequence[HeightRow], confidence: float) -> tuple[list[str
 
 def baseline_table(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
     """Head and cells of the table of IoU, with intervals, of the model and the baselines."""
-    names = list(evaluation.baselines)
-    cells = [
-        [f"{row.height_m:g} m", _with_interval(row), *(_with_interval(evaluation.baselines[name][k]) for name in names)]
-        for k, row in enumerate(evaluation.model)
-    ]
-    return ["IoU", "model", *names], cells
+    answers = {"model": evaluation.model, **evaluation.baselines}
+    cells = [[name, *(_with_interval(row) for row in rows)] for name, rows in answers.items()]
+    return ["IoU", *(f"{height:g} m" for height in evaluation.heights_m)], cells
 
 
 def write_run_report(

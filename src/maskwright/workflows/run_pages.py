@@ -38,6 +38,8 @@ _REPORT_EVERY_S = 60.0
 class BestModel(Callback):
     """Writes the portable model whenever an epoch is the best so far, so that a run can be used while it goes on.
 
+    As long as no epoch had a score, for example because the validation ground holds no gap, the newest one is written.
+
     Args:
         folder: The model folder.
         description: What goes into ``model.json``; the scores of the epoch are added.
@@ -48,7 +50,7 @@ class BestModel(Callback):
         self.description = dict(description)
 
     def on_epoch_end(self, state: TrainState, scores: Mapping[str, float]) -> None:
-        if state.best is None or state.best.epoch != state.epoch:
+        if state.best is not None and state.best.epoch != state.epoch:
             return
         try:
             save_model(self.folder, state.model, self.description | {"epoch": state.epoch, "scores": dict(scores)})

@@ -229,7 +229,9 @@ def _finish(
     from maskwright.workflows.run_pages import write_final_report
 
     experiment = parts.experiment
-    model = trainer.best_model()
+    if result.best_epoch is None:
+        log.warning("%s never had a value, so the weights of the last epoch are kept.", trainer.monitor.name)
+    model = trainer.model.eval() if result.best_epoch is None else trainer.best_model()
     evaluation = evaluate_part(
         model,
         parts.task,
