@@ -257,16 +257,36 @@ def test_the_summary_tells_settings_model_and_violations_of_the_raw_order(
 
 
 def test_only_what_is_asked_for_is_written(model_folder: Path, dsm: Path, tmp_path: Path) -> None:
+    predictor = Predictor.load(model_folder, device="cpu")
     settings = PredictionConfig(probabilities=False, polygons="none", quicklook=False)
-    result = Predictor.load(model_folder, device="cpu").predict_raster(dsm, tmp_path / "maps", settings=settings)
+    result = predictor.predict_raster(dsm, tmp_path / "maps", settings=settings)
     assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == ["north_gaps.tif", "north_summary.json"]
     assert set(result.files) == {"gaps", "summary"}
-    settings = PredictionConfig(probabilities=False, polygons="geojson", quicklook=False)
-    result = Predictor.load(model_folder, device="cpu").predict_raster(dsm, tmp_path / "more", settings=settings)
-    assert (
-        "mean_probability" in pyogrio.read_info(result.files["polygons"])["fields"] or not result.per_height[2]["gaps"]
+
+
+def test_polygons_know_their_probability_even_if_no_raster_of_it_is_kept(
+    model_folder: Path, dsm: Path, tmp_path: Path
+) -> None:
+    predictor = Predictor.load(model_folder, device="cpu")
+    threshold = _threshold(predictor, dsm)
+    settings = PredictionConfig(probabilities=False, polygons="geojson", probability_threshold=threshold)
+    result = predictor.predict_raster(dsm, tmp_path / "maps", settings=settings)
+    assert set(result.files) == {"gaps", "polygons", "quicklook", "summary"}
+    features = json.loads(result.files["polygons"].read_text())["features"]
+    assert features
+    assert all(feature["properties"]["mean_probability"] > threshold for feature in features)
+
+
+def test_files_an_earlier_prediction_left_beside_the_map_are_named(
+    model_folder: Path, dsm: Path, tmp_path: Path
+) -> None:
+    predictor = Predictor.load(model_folder, device="cpu")
+    first, second = (
+        predictor.predict_raster(dsm, tmp_path / "maps", settings=PredictionConfig(polygons=form))
+        for form in ("geojson", "gpkg")
     )
-    assert set(result.files) == {"gaps", "polygons", "summary"}
+    assert first.notes == ()
+    assert second.notes == ("north_gaps.geojson is left from an earlier prediction and does not belong to this map",)
 
 
 def test_the_quicklook_is_a_picture_of_bounded_size(model_folder: Path, tmp_path: Path) -> None:
@@ -373,6 +393,18 @@ def test_a_failure_at_any_step_leaves_neither_files_nor_the_folder(
     with pytest.raises(type(error)):
         Predictor.load(model_folder, device="cpu").predict_raster(dsm, tmp_path / "maps" / "today", HEIGHTS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["north.tif"]
+
+
+def test_messages_name_the_output_folder_and_not_the_hidden_one(
+    model_folder: Path, dsm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(mask: Path, path: Path, **options: object) -> None:
+        raise PredictionError(f"{path} could not be written")
+
+    monkeypatch.setattr(map_raster, "vectorise_mask", fail)
+    with pytest.raises(PredictionError) as caught:
+        Predictor.load(model_folder, device="cpu").predict_raster(dsm, tmp_path / "maps", HEIGHTS)
+    assert str(caught.value) == f"{tmp_path / 'maps' / 'north_gaps.gpkg'} could not be written"
 
 
 def test_a_failure_keeps_the_maps_of_the_last_time(

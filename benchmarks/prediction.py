@@ -1,0 +1,194 @@
+"""Whole raster through a light U-Net: Maskwright against a plain MONAI sliding window, and against the bare network.
+
+Each contestant runs in a process of its own, in turn, so that neither allocator nor caches are shared. Ratios inside
+one run are safe to compare, seconds are not.
+
+    python benchmarks/prediction.py --size 1024 --overlap 0.5 --repeats 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+HEIGHT_M = 5.0
+CONTESTANTS = ("maskwright", "bare", "monai")
+
+
+def main() -> None:
+    options = _options()
+    if options.contestant:
+        print(json.dumps(_measured(options)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        options.folder = folder
+        _prepare(Path(folder), options.size)
+        rows: dict[str, list[dict[str, float]]] = {name: [] for name in options.only}
+        for _ in range(options.repeats):
+            for name in options.only:
+                rows[name].append(_in_own_process(name, options))
+        _report(rows, options)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--size", type=int, default=1024, help="rows and columns of the raster")
+    parser.add_argument("--tile", type=int, default=512)
+    parser.add_argument("--overlap", type=float, default=0.5)
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
+    parser.add_argument("--contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _prepare(folder: Path, size: int) -> None:
+    """A surface as a compressed, tiled GeoTIFF, and a network nobody trained."""
+    import numpy as np
+    import rasterio
+    import torch
+
+    from maskwright.checkpoints import save_model
+    from maskwright.config.model import UNetConfig
+    from maskwright.data.normalise import MetresNormaliser
+    from maskwright.tasks.height_gaps import HeightGaps
+
+    torch.manual_seed(0)
+    task, architecture = HeightGaps((HEIGHT_M,), fixed=True), UNetConfig(base_channels=16, depth=4)
+    description = {
+        "task": task.to_dict(),
+        "model": architecture.model_dump(mode="json"),
+        "in_channels": 1,
+        "batch_size": 8,
+        "input": "dsm",
+        "normaliser": MetresNormaliser().to_dict(),
+        "trained_range_m": [HEIGHT_M, HEIGHT_M],
+        "pixel_size_m": [1.0, 1.0],
+        "tile_px": 512,
+    }
+    save_model(folder / "model", task.build_model(architecture, 1), description)
+    profile = {"driver": "GTiff", "count": 1, "dtype": "float32", "tiled": True, "compress": "deflate", "predictor": 3}
+    place = {"crs": "EPSG:32611", "transform": rasterio.Affine(1, 0, 5e5, 0, -1, 4e6)}
+    with rasterio.open(folder / "dsm.tif", "w", height=size, width=size, **profile, **place) as dataset:
+        for row in range(0, size, 256):
+            rows = min(256, size - row)
+            noise = np.random.default_rng(row).normal(100, 5, (rows, size)).astype(np.float32)
+            dataset.write(noise, 1, window=((row, row + rows), (0, size)))
+
+
+def _in_own_process(name: str, options: argparse.Namespace) -> dict[str, float]:
+    command = [sys.executable, __file__, "--contestant", name, "--folder", options.folder, "--size", str(options.size)]
+    command += ["--tile", str(options.tile), "--overlap", str(options.overlap), "--batch-size", str(options.batch_size)]
+    if options.threads:
+        command += ["--threads", str(options.threads)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def _measured(options: argparse.Namespace) -> dict[str, float]:
+    """Seconds of one contestant after its imports, and the growth of its memory meanwhile."""
+    work = {"maskwright": _maskwright, "bare": _bare, "monai": _monai}[options.contestant](options)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"seconds": seconds, "growth_mb": (after - before) / 1024, "peak_mb": after / 1024}
+
+
+def _maskwright(options: argparse.Namespace) -> Callable[[], object]:
+    from maskwright.config.prediction import PredictionConfig
+    from maskwright.devices import prepare_process
+    from maskwright.prediction import Predictor
+
+    prepare_process(options.threads)
+    folder = Path(options.folder)
+    predictor = Predictor.load(folder / "model", device="cpu")
+    settings = PredictionConfig(
+        tile_px=options.tile,
+        overlap=options.overlap,
+        batch_size=options.batch_size,
+        polygons="none",
+        quicklook=False,
+    )
+    return lambda: predictor.predict_raster(folder / "dsm.tif", folder / "maps", settings=settings)
+
+
+def _bare(options: argparse.Namespace) -> Callable[[], object]:
+    """The network alone on as many windows of the same size, in the same process settings."""
+    import torch
+
+    from maskwright.devices import prepare_process
+    from maskwright.prediction import Predictor
+    from maskwright.prediction.blending import plan_axis
+
+    prepare_process(options.threads)
+    predictor = Predictor.load(Path(options.folder) / "model", device="cpu")
+    axis = plan_axis(options.size, options.tile, options.overlap, "hann", multiple_px=16)
+    image = torch.randn(1, 1, axis.tile_px, axis.tile_px)
+
+    def work() -> None:
+        with torch.inference_mode():
+            for _ in range(len(axis.starts) ** 2):
+                predictor.logits(image, (HEIGHT_M,))
+
+    return work
+
+
+def _monai(options: argparse.Namespace) -> Callable[[], object]:
+    """The usual script: the whole raster in memory, sliding window, sigmoid, one compressed GeoTIFF."""
+    import numpy as np
+    import rasterio
+    import torch
+    from monai.inferers import sliding_window_inference
+
+    from maskwright.checkpoints import load_weights
+    from maskwright.prediction.model_card import ModelCard
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    folder = Path(options.folder)
+    card = ModelCard.load(folder / "model")
+    model = card.task.build_model(card.architecture, 1, card.batch_size)
+    load_weights(folder / "model", model)
+    model.eval()
+
+    def work() -> None:
+        with rasterio.open(folder / "dsm.tif") as source:
+            heights, profile = source.read(1), source.profile
+        image = torch.from_numpy((heights - np.percentile(heights, 5)) / 30.0)[None, None].float()
+        with torch.no_grad():
+            logits = sliding_window_inference(
+                image, (options.tile,) * 2, options.batch_size, model, overlap=options.overlap, mode="gaussian"
+            )
+            probs = torch.sigmoid(logits)[0].numpy()
+        with rasterio.open(folder / "monai.tif", "w", **profile) as target:
+            target.write(probs)
+
+    return work
+
+
+def _report(rows: dict[str, list[dict[str, float]]], options: argparse.Namespace) -> None:
+    print(f"{options.size} x {options.size} px, windows of {options.tile}, overlap {options.overlap:.0%}")
+    median = {name: statistics.median(row["seconds"] for row in measured) for name, measured in rows.items()}
+    for name, measured in rows.items():
+        growth = statistics.median(row["growth_mb"] for row in measured)
+        against = f", {median['monai'] / median[name]:.2f} of MONAI's speed" if "monai" in median else ""
+        print(f"{name:>11}: {median[name]:7.2f} s{against}, memory + {growth:.0f} MB")
+    if {"bare", "maskwright"} <= median.keys():
+        print(f"{median['bare'] / median['maskwright']:.0%} of the bare network's speed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""ModelCard: what a model folder says beside the weights, checked; prediction repeats what training did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from maskwright.checkpoints import load_description
+from maskwright.config.model import FilmUNetConfig, ModelConfig, UNetConfig
+from maskwright.data.normalise import Normaliser, normaliser_from_dict
+from maskwright.errors import CheckpointError, MaskwrightError, PredictionError
+from maskwright.tasks.build import task_from_dict
+from maskwright.tasks.height_gaps import HeightGaps
+
+__all__ = ["ModelCard", "find_model_folder"]
+
+Kind = Literal["dsm", "chm"]
+
+_BANDS: dict[str, tuple[Kind, ...]] = {"dsm": ("dsm",), "chm": ("chm",), "both": ("dsm", "chm")}
+_PIXEL_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """A trained model in words and numbers.
+
+    Attributes:
+        task: What its outputs mean: heights, probability threshold, decoding.
+        architecture: Its section of the experiment.
+        batch_size: Of the training; settles the normalisation where the architecture says ``auto``.
+        bands: The rasters it sees, in the order of its input channels.
+        normaliser: Heights to input.
+        trained_range_m: Lowest and highest height it was trained at, metres.
+        pixel_size_m: Smallest and largest pixel of the training sites, metres.
+        tile_px: Side of the training tiles.
+        sha256: Hash of its weights.
+    """
+
+    task: HeightGaps
+    architecture: UNetConfig | FilmUNetConfig
+    batch_size: int
+    bands: tuple[Kind, ...]
+    normaliser: Normaliser
+    trained_range_m: tuple[float, float]
+    pixel_size_m: tuple[float, float]
+    tile_px: int
+    sha256: str
+
+    @classmethod
+    def load(cls, folder: Path) -> ModelCard:
+        """Read ``model.json`` of a model folder.
+
+        Raises:
+            CheckpointError: If there is none, or something needed is missing in it or unknown.
+        """
+        return cls.from_description(load_description(folder), folder / "model.json")
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any], path: Path) -> ModelCard:
+        """The card of what ``model.json`` at ``path`` holds. Raises as :meth:`load`."""
+        try:
+            adapter: pydantic.TypeAdapter[UNetConfig | FilmUNetConfig] = pydantic.TypeAdapter(ModelConfig)
+            low, high = description["trained_range_m"]
+            smallest, largest = description["pixel_size_m"]
+            return cls(
+                task=task_from_dict(description["task"]),
+                architecture=adapter.validate_python(description["model"]),
+                batch_size=int(description["batch_size"]),
+                bands=_BANDS[description["input"]],
+                normaliser=normaliser_from_dict(description["normaliser"]),
+                trained_range_m=(float(low), float(high)),
+                pixel_size_m=(float(smallest), float(largest)),
+                tile_px=int(description["tile_px"]),
+                sha256=str(description["weights"]["sha256"]),
+            )
+        except KeyError as cause:
+            raise CheckpointError(
+                f"{path} lacks or does not know {cause}. Save the model again with this version."
+            ) from cause
+        except (MaskwrightError, TypeError, ValueError) as cause:
+            raise CheckpointError(
+                f"{path} cannot be understood: {cause}. Save the model again with this version."
+            ) from cause
+
+    def heights(self, heights_m: Sequence[float] | None) -> tuple[float, ...]:
+        """The heights to answer: those asked for, rising, or the model's own.
+
+        Raises:
+            PredictionError: If a height is not above 0, comes twice, or cannot be answered by this model.
+        """
+        own = self.task.heights_m
+        if heights_m is None:
+            return own
+        asked = tuple(sorted(float(height) for height in heights_m))
+        if not asked or not asked[0] > 0 or len(set(asked)) < len(asked):
+            raise PredictionError(
+                f"Heights {_listed(heights_m)} must be larger than 0 m and differ, for example 5 10 15."
+            )
+        unknown = [height for height in asked if height not in own]
+        if self.task.fixed and unknown:
+            raise PredictionError(
+                f"This model answers {_listed(own)} m only and was asked for {_listed(unknown)} m. "
+                "Ask for its own heights, or train with model.kind: film_unet, which answers any height."
+            )
+        return asked
+
+    def notes(self, heights_m: Sequence[float], pixel_size_m: float | None) -> tuple[str, ...]:
+        """What a person should know before trusting an answer: heights and pixels unlike those of the training."""
+        notes = []
+        low, high = self.trained_range_m
+        beyond = [height for height in heights_m if not low <= height <= high]
+        if beyond:
+            notes.append(
+                f"{_listed(beyond)} m lies outside the heights the model was trained at ({low:g} to {high:g} m): "
+                "an extrapolation, not to be trusted without a check"
+            )
+        smallest, largest = self.pixel_size_m
+        if pixel_size_m is not None and not (
+            smallest * (1 - _PIXEL_TOLERANCE) <= pixel_size_m <= largest * (1 + _PIXEL_TOLERANCE)
+        ):
+            trained = f"{smallest:g} m" if smallest == largest else f"{smallest:g} to {largest:g} m"
+            notes.append(
+                f"pixels of {pixel_size_m:g} m, the model was trained on {trained}: crowns and gaps look larger or "
+                "smaller to it than it learned; resample the raster to that size for numbers to trust"
+            )
+        return tuple(notes)
+
+
+def find_model_folder(path: str | Path) -> Path:
+    """The model folder of a run folder, of a model folder, or of one of its two files.
+
+    Raises:
+        PredictionError: If there is none.
+    """
+    path = Path(path)
+    for folder in (path, path / "model", path.parent if path.is_file() else path):
+        if (folder / "model.json").is_file():
+            return folder
+    if not path.exists():
+        raise PredictionError(f"{path} does not exist. Give a run folder or its model folder.")
+    if (path / "config.yaml").is_file():
+        raise PredictionError(
+            f"The run {path} has no model yet: none of its epochs was completed. Continue it with "
+            f"maskwright train --resume {path}"
+        )
+    raise PredictionError(
+        f"{path} is no run folder and no model folder: there is no model.json in it or in its model/."
+    )
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    return ", ".join(f"{number:g}" for number in numbers)
