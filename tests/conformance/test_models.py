@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from maskwright.config.model import FilmUNetConfig, UNetConfig
+from maskwright.config.base import kind_of, sections_in
+from maskwright.config.model import FilmUNetConfig, HeightCdfConfig, ModelConfig, UNetConfig
 from maskwright.models import MODELS, build_model
 
 TINY = {"base_channels": 4, "depth": 2}
@@ -21,6 +22,8 @@ CONFIGS: dict[str, Any] = {
     "film_unet, other options": FilmUNetConfig(
         **TINY, norm="instance", activation="leaky_relu", upsampling="transpose", init="orthogonal", dropout=0.1
     ),
+    "height_cdf": HeightCdfConfig(**TINY),
+    "height_cdf, other options": HeightCdfConfig(**TINY, norm="group", activation="gelu", components=1, dropout=0.1),
 }
 CHANNELS, OUTPUTS = 2, 3
 
@@ -41,7 +44,9 @@ def inputs(size: tuple[int, int] = (32, 24), batch: int = 2) -> tuple[torch.Tens
 
 
 def test_tables_and_kinds_agree() -> None:
-    assert sorted(MODELS) == list(MODELS) == sorted(section().kind for section in (UNetConfig, FilmUNetConfig))
+    kinds = {kind_of(section) for section in sections_in(ModelConfig)}
+    assert sorted(MODELS) == list(MODELS) == sorted(str(kind) for kind in kinds)
+    assert {config.kind for config in CONFIGS.values()} == kinds
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (17, 3), (16, 16), (33, 50)])

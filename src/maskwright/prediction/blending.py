@@ -18,7 +18,7 @@ from torch import Tensor
 
 __all__ = ["BLENDS", "RingBuffer", "WindowAxis", "plan_axis"]
 
-GAUSSIAN_SIGMA = 0.125  # of the window's side, as MONAI has it
+_GAUSSIAN_SIGMA = 0.125  # of the window's side, as MONAI has it
 
 
 def _hann(size: int) -> npt.NDArray[np.float64]:
@@ -28,7 +28,7 @@ def _hann(size: int) -> npt.NDArray[np.float64]:
 
 
 def _gaussian(size: int) -> npt.NDArray[np.float64]:
-    offset = (np.arange(size) + 0.5 - size / 2) / (GAUSSIAN_SIGMA * size)
+    offset = (np.arange(size) + 0.5 - size / 2) / (_GAUSSIAN_SIGMA * size)
     weight: npt.NDArray[np.float64] = np.exp(-0.5 * offset * offset)
     return weight
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pydantic
 
 from maskwright.checkpoints import load_description
-from maskwright.config.model import FilmUNetConfig, ModelConfig, UNetConfig
+from maskwright.config.model import ModelConfig
 from maskwright.data.normalise import Normaliser, normaliser_from_dict
 from maskwright.errors import CheckpointError, MaskwrightError, PredictionError
 from maskwright.tasks.build import task_from_dict
@@ -41,7 +41,7 @@ class ModelCard:
     """
 
     task: HeightGaps
-    architecture: UNetConfig | FilmUNetConfig
+    architecture: ModelConfig
     batch_size: int
     bands: tuple[Kind, ...]
     normaliser: Normaliser
@@ -63,7 +63,7 @@ class ModelCard:
     def from_description(cls, description: Mapping[str, Any], path: Path) -> ModelCard:
         """The card of what ``model.json`` at ``path`` holds. Raises as :meth:`load`."""
         try:
-            adapter: pydantic.TypeAdapter[UNetConfig | FilmUNetConfig] = pydantic.TypeAdapter(ModelConfig)
+            adapter: pydantic.TypeAdapter[ModelConfig] = pydantic.TypeAdapter(ModelConfig)
             low, high = description["trained_range_m"]
             smallest, largest = description["pixel_size_m"]
             return cls(

@@ -18,12 +18,12 @@ from maskwright.pictures import RGB, legend, overlay_heights, shade
 from maskwright.pictures.colors import INK, PAPER
 from maskwright.types import Window
 
-__all__ = ["Thumbnail", "draw_quicklook", "scale_bar_m"]
+__all__ = ["LIMIT_PX", "Thumbnail", "draw_quicklook", "scale_bar_m"]
 
 LIMIT_PX = 1200  # a larger raster is thinned out
-LEAST_PX = 640  # a smaller one is enlarged
-MARGIN_PX = 14
-TITLE_PX = 18
+_LEAST_PX = 640  # a smaller one is enlarged
+_MARGIN_PX = 14
+_TITLE_PX = 18
 
 
 class Thumbnail:
@@ -101,7 +101,7 @@ def draw_quicklook(
     codes = thumbnail.codes
     masks = np.zeros((len(heights_m), *thumbnail.surface.shape), np.bool_) if codes is None else codes == GAP
     rgb, colors = overlay_heights(shade(thumbnail.surface, pixel_size_m), masks)
-    zoom = max(1, LEAST_PX // max(rgb.shape[:2]))
+    zoom = max(1, _LEAST_PX // max(rgb.shape[:2]))
     picture = Image.fromarray(rgb.repeat(zoom, axis=0).repeat(zoom, axis=1))
     named = [
         (f"below {height:g} m" + (f": {share:.1%}" if share is not None else ""), color)
@@ -124,17 +124,17 @@ def _sheet(
     picture: Image.Image, title: str, named: Sequence[tuple[str, RGB]], bar_m: float, metres_per_px: float
 ) -> Image.Image:
     """Title, map, legend, scale bar, from top to bottom."""
-    width = max(picture.width + 2 * MARGIN_PX, LEAST_PX // 2)
+    width = max(picture.width + 2 * _MARGIN_PX, _LEAST_PX // 2)
     key = legend(named, max_width_px=width)
-    top = MARGIN_PX + TITLE_PX + MARGIN_PX // 2
-    bar_top = top + picture.height + MARGIN_PX // 2 + key.height
-    sheet = Image.new("RGB", (width, bar_top + 2 * MARGIN_PX + TITLE_PX), PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(TITLE_PX)
-    draw.text((MARGIN_PX, MARGIN_PX // 2), title, fill=INK, font=font)
-    sheet.paste(picture, (MARGIN_PX, top))
-    sheet.paste(key, (0, top + picture.height + MARGIN_PX // 2))
+    top = _MARGIN_PX + _TITLE_PX + _MARGIN_PX // 2
+    bar_top = top + picture.height + _MARGIN_PX // 2 + key.height
+    sheet = Image.new("RGB", (width, bar_top + 2 * _MARGIN_PX + _TITLE_PX), PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_TITLE_PX)
+    draw.text((_MARGIN_PX, _MARGIN_PX // 2), title, fill=INK, font=font)
+    sheet.paste(picture, (_MARGIN_PX, top))
+    sheet.paste(key, (0, top + picture.height + _MARGIN_PX // 2))
     bar_px = round(bar_m / metres_per_px)
-    draw.rectangle((MARGIN_PX, bar_top + 6, MARGIN_PX + bar_px, bar_top + 11), fill=INK)
+    draw.rectangle((_MARGIN_PX, bar_top + 6, _MARGIN_PX + bar_px, bar_top + 11), fill=INK)
     label = f"{bar_m / 1000:g} km" if bar_m >= 1000 else f"{bar_m:g} m"
-    draw.text((MARGIN_PX + bar_px + 10, bar_top - 2), label, fill=INK, font=font)
+    draw.text((_MARGIN_PX + bar_px + 10, bar_top - 2), label, fill=INK, font=font)
     return sheet

@@ -25,7 +25,7 @@ from maskwright.files import explain_os_error
 
 __all__ = ["GapPolygons", "PolygonFile", "open_polygon_file"]
 
-LAYER = "gaps"
+_LAYER = "gaps"
 _AT_ONCE = 20_000  # gaps; every addition to a GeoPackage opens it anew
 _DEGREE_DIGITS = 8  # about a millimetre
 _OGR_ERRORS = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.CRSError)
@@ -137,7 +137,7 @@ class _GeoPackage:
                     shapely.to_wkb(np.concatenate([gaps.geometry for gaps in held])),
                     [np.concatenate([column[name] for column in columns]) for name in names],
                     names,
-                    layer=LAYER,
+                    layer=_LAYER,
                     driver="GPKG",
                     geometry_type="MultiPolygon",
                     promote_to_multi=True,

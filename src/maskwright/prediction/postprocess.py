@@ -17,14 +17,14 @@ import numpy.typing as npt
 from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
-__all__ = ["Gaps", "find_gaps", "keep_from"]
+__all__ = ["BAND_PX", "Gaps", "find_gaps", "keep_from"]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 BAND_PX = 2**20
-NEIGHBOURS = np.ones((3, 3), np.bool_)
+_NEIGHBOURS = np.ones((3, 3), np.bool_)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Gaps:
             read: The reader the gaps were found with.
         """
         for (start, stop), number_of in zip(self.bands(), self.number_of, strict=True):
-            labels, _ = ndimage.label(read(start, stop), NEIGHBOURS)
+            labels, _ = ndimage.label(read(start, stop), _NEIGHBOURS)
             yield start, number_of.astype(np.int32)[labels]
 
 
@@ -89,7 +89,7 @@ def find_gaps(
     counts: list[int] = []
     for start in range(0, height, band_rows):
         mask = read(start, min(start + band_rows, height))
-        labels, count = ndimage.label(mask, NEIGHBOURS)
+        labels, count = ndimage.label(mask, _NEIGHBOURS)
         inside = labels[mask]
         sizes.append(np.bincount(inside, minlength=count + 1)[1:])
         if probabilities is not None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from maskwright.prediction.blending import RingBuffer, WindowAxis
 
-__all__ = ["Band", "InputStrip", "SceneRows", "stream"]
+__all__ = ["PORTION_ROWS", "Band", "InputStrip", "SceneRows", "stream"]
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]

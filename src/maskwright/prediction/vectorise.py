@@ -25,7 +25,7 @@ from maskwright.prediction.geotiff import grid_of, mask_reader, open_raster, pro
 from maskwright.prediction.polygon_files import GapPolygons, open_polygon_file
 from maskwright.prediction.postprocess import Gaps, find_gaps
 
-__all__ = ["outline_gaps", "pixel_area_m2", "vectorise_mask"]
+__all__ = ["BAND_PX", "outline_gaps", "pixel_area_m2", "vectorise_mask"]
 
 BAND_PX = 2**22
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from maskwright.config.loss import LossConfig
 from maskwright.config.metrics import MetricsConfig
-from maskwright.config.model import FilmUNetConfig, ModelConfig
+from maskwright.config.model import ModelConfig
 from maskwright.config.task import TaskConfig
 from maskwright.errors import ModelError
 from maskwright.losses import build_loss
@@ -25,7 +25,7 @@ def build_task(task: TaskConfig, loss: LossConfig, metrics: MetricsConfig, model
         build_loss(loss),
         condition_scale=task.condition_scale_m,
         probability_threshold=metrics.probability_threshold,
-        fixed=not isinstance(model, FilmUNetConfig),
+        fixed=not model.conditioned,
     )
 
 

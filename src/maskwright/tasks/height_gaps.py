@@ -174,7 +174,9 @@ class HeightGaps:
         if valid is not None:
             broken &= valid.unsqueeze(1)
         return Prediction(
-            probs=raw.cummax(dim=1).values, heights_m=heights, violations=broken.sum(dim=(0, 2, 3), dtype=torch.int64)
+            probs=raw if len(heights) == 1 else raw.cummax(dim=1).values,
+            heights_m=heights,
+            violations=broken.sum(dim=(0, 2, 3), dtype=torch.int64),
         )
 
     def score_names(self) -> tuple[str, ...]:
