@@ -28,9 +28,11 @@ __all__ = [
     "choose_device",
     "choose_precision",
     "keep_memory",
+    "prepare_environment",
     "prepare_model",
     "prepare_process",
     "seed_everything",
+    "settle_process",
 ]
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -108,13 +110,22 @@ def _has_bf16(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
+def prepare_environment() -> None:
+    """What must be settled before torch is loaded: threads that wait for others sleep instead of spinning.
+
+    A spinning thread keeps the core that the one it waits for needs; with anything else at work on the machine a
+    training step then takes several times as long. For processes that Maskwright starts; a wish of the user's stays.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def prepare_process(threads: int | None = None, *, allocator: bool = True) -> dict[str, object]:
     """Settle what belongs to a whole process: threads of the mathematics and how memory is kept.
 
     For processes that Maskwright starts; in a host program only if it asks for it.
 
     Args:
-        threads: CPU threads; None: all cores this process may use.
+        threads: CPU threads; None: ``OMP_NUM_THREADS``, else all cores this process may use.
         allocator: False leaves the memory allocator alone.
 
     Returns:
@@ -128,7 +139,27 @@ def prepare_process(threads: int | None = None, *, allocator: bool = True) -> di
     return {"threads": count, "allocator": "keeps freed memory" if kept else "unchanged"}
 
 
+def settle_process(threads: int | None, own_process: bool) -> dict[str, object]:
+    """Threads and memory for a piece of work; in a host's process only the threads, and only if it named a number.
+
+    Args:
+        threads: CPU threads asked for; None: all usable cores, or what the host has chosen.
+        own_process: True if the process exists for this work alone.
+
+    Returns:
+        As :func:`prepare_process`.
+    """
+    if own_process or threads is not None:
+        return prepare_process(threads, allocator=own_process)
+    import torch
+
+    return {"threads": torch.get_num_threads(), "allocator": "unchanged"}
+
+
 def _usable_cores() -> int:
+    wish = os.environ.get("OMP_NUM_THREADS", "")
+    if wish.isdecimal() and int(wish) > 0:
+        return int(wish)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -28,6 +28,7 @@ print(json.dumps([name for name in sys.modules if "." not in name or name.starts
     [
         "maskwright",
         "maskwright.config",
+        "maskwright.devices",
         "maskwright.errors",
         "maskwright.types",
         "maskwright.tracking",
@@ -51,5 +52,6 @@ def test_help_loads_neither_settings_nor_workflows() -> None:
     assert {name for name in loaded if name.startswith("maskwright.")} <= {
         "maskwright.cli",
         "maskwright.cli.main",
+        "maskwright.devices",
         "maskwright.errors",
     }

@@ -9,7 +9,8 @@ import torch
 
 from maskwright.config.loss import CombinedLossConfig
 from maskwright.losses import LOSSES, build_loss
-from maskwright.types import LossOutput
+from maskwright.tasks import HeightGaps
+from maskwright.types import Batch, LossOutput
 
 CONFIGS: dict[str, Any] = {
     "combined": CombinedLossConfig(),
@@ -17,6 +18,10 @@ CONFIGS: dict[str, Any] = {
     "bce": CombinedLossConfig(bce=1, dice=0, focal=0),
     "dice": CombinedLossConfig(bce=0, dice=1, focal=0),
     "focal": CombinedLossConfig(bce=0, dice=0, focal=1),
+    "every overlap": CombinedLossConfig(jaccard=0.5, tversky=0.5, lovasz=0.5, weights="normalize"),
+    "balanced": CombinedLossConfig(bce=0, dice=0.5, focal=0, balanced_bce=0.5),
+    "every shape": CombinedLossConfig(boundary=0.5, cldice=0.5, weights="normalize"),
+    "nothing shared": CombinedLossConfig(bce=0, dice=0, focal=0, jaccard=0.6, tversky=0.4, overlap_reduction="batch"),
 }
 SHAPE = (3, 2, 16, 12)
 
@@ -110,3 +115,19 @@ def test_mixed_precision_regions_change_nothing(loss: Any) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside, _ = run(loss, logits, target, valid)
     assert torch.equal(inside.total, outside.total)
+
+
+def test_every_term_of_the_settings_trains_height_gaps(loss: Any) -> None:
+    logits, _, valid = tensors()
+    task = HeightGaps((5.0, 10.0), loss)
+    batch = Batch(
+        image=torch.zeros(SHAPE[0], 1, *SHAPE[2:]),
+        target=torch.rand(SHAPE[0], *SHAPE[2:]) * 15,
+        valid=valid,
+        condition=torch.tensor([[5.0, 10.0]]).expand(SHAPE[0], -1),
+        where=(),
+    )
+    output = task.loss(logits.requires_grad_(), batch, task.loss_weights([batch]))
+    output.total.backward()
+    assert set(task.loss_terms) == set(output.terms) == set(loss.terms)
+    assert torch.count_nonzero(logits.grad) > 0  # type: ignore[arg-type]

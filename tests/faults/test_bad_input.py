@@ -191,3 +191,80 @@ def test_predicting_with_no_such_run_is_refused(capsys, tmp_path):
     said = refused(capsys, "predict", tmp_path / "no_run", raster, "--out", tmp_path / "maps")
     assert "no_run" in said
     assert not (tmp_path / "maps").exists()
+
+
+def trained_model(folder: Path, **settings: object) -> Path:
+    """A run on the small raster, by the real command; returns its folder."""
+    from maskwright.tracking.folder import find_runs
+
+    write_raster(folder / "chm.tif", canopy())
+    config = write_config(folder, "    - {name: a, chm: chm.tif}", extra="metrics: {bootstrap: 100}")
+    assert main(["train", str(config)]) == 0
+    return find_runs(folder / "outputs")[0].path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained_model(tmp_path_factory.mktemp("trained"))
+
+
+def predict_refused(capsys, run: Path, raster: Path, *options: object) -> str:
+    maps = raster.parent / "maps"
+    said = refused(capsys, "predict", run, raster, "--out", maps, *options)
+    assert not maps.exists() or not any(maps.iterdir())
+    return said
+
+
+def test_predicting_on_a_truncated_raster_leaves_nothing_behind(capsys, tmp_path, run):
+    path = write_raster(tmp_path / "dsm.tif", canopy())
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert "dsm.tif" in predict_refused(capsys, run, path)
+
+
+def test_predicting_on_three_bands_is_refused_with_the_count(capsys, tmp_path, run):
+    path = write_raster(tmp_path / "rgb.tif", np.stack([canopy()] * 3))
+    assert "3 bands" in predict_refused(capsys, run, path)
+
+
+def test_predicting_where_nothing_was_measured_is_refused(capsys, tmp_path, run):
+    path = write_raster(tmp_path / "empty.tif", np.full((SIZE, SIZE), -9999.0))
+    assert "empty.tif" in predict_refused(capsys, run, path)
+
+
+def test_predicting_with_undeclared_nodata_is_refused_with_the_option(capsys, tmp_path, run):
+    heights = canopy()
+    heights[:20] = -9999
+    path = write_raster(tmp_path / "dsm.tif", heights, nodata=None)
+    assert "-9999" in predict_refused(capsys, run, path)
+    assert main(["predict", str(run), str(path), "--nodata", "-9999", "--out", str(tmp_path / "maps"), "--quiet"]) == 0
+
+
+def test_a_height_of_zero_is_refused_in_prediction(capsys, tmp_path, run):
+    path = write_raster(tmp_path / "dsm.tif", canopy())
+    assert "0 m" in predict_refused(capsys, run, path, "--heights", "0", "5")
+
+
+def test_an_output_folder_for_maps_that_cannot_be_made_is_refused(capsys, tmp_path, run):
+    path = write_raster(tmp_path / "dsm.tif", canopy())
+    (tmp_path / "maps").write_text("a file where a folder should be")
+    said = refused(capsys, "predict", run, path, "--out", tmp_path / "maps")
+    assert "maps" in said
+
+
+def test_a_raster_without_crs_is_mapped_and_it_is_said(capsys, tmp_path, run):
+    path = write_raster(tmp_path / "dsm.tif", canopy(), crs=None)
+    assert main(["predict", str(run), str(path), "--out", str(tmp_path / "maps"), "--quiet"]) == 0
+    assert "no CRS" in capsys.readouterr().err
+
+
+def test_a_site_smaller_than_a_tile_is_padded_and_it_is_said(capsys, tmp_path):
+    write_raster(tmp_path / "chm.tif", canopy())
+    write_raster(tmp_path / "small.tif", canopy(40)[:24, :40], left=510_000.0)
+    sites = "    - {name: a, chm: chm.tif}\n    - {name: small, chm: small.tif}"
+    config = write_config(tmp_path, sites, extra="metrics: {bootstrap: 100}", tile_px=32)
+    text = config.read_text().replace("tiles: {size_px: 32}", "tiles: {size_px: 32, min_valid: 0.3}")
+    config.write_text(text.replace("quiet: true", "quiet: false"))
+    assert main(["train", str(config)]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "small" in said
+    assert "padded" in said

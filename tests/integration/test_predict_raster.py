@@ -56,6 +56,8 @@ def _saved(folder: Path, *, depth: int = 2, input: str = "dsm", norm: str = "bat
         "input": input,
         "normaliser": (PerTileNormaliser() if per_tile else MetresNormaliser()).to_dict(),
         "trained_range_m": [2.0, 10.0],
+        "prediction": {},
+        "nodata": {},
         "pixel_size_m": [0.5, 0.5],
         "tile_px": 48,
     }

@@ -20,6 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from maskwright import __version__
+from maskwright.devices import prepare_environment
 from maskwright.errors import MaskwrightError
 
 __all__ = ["COMMANDS", "EXIT_DEFECT", "EXIT_INTERRUPTED", "EXIT_USER", "build_app", "main"]
@@ -42,6 +43,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "prepare": ("maskwright.cli.prepare_commands:app", "Masks, statistics and polygons without training."),
     "runs": ("maskwright.cli.run_commands:runs", "List runs, newest first: status, epochs, best score."),
+    "models": (
+        "maskwright.cli.model_commands:app",
+        "List networks: weights, multiply-adds, reach; show one.",
+    ),
     "config": ("maskwright.cli.config_commands:app", "Look at settings: resolved, checked, explained."),
     "demo": (
         "maskwright.cli.run_commands:demo",
@@ -82,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, one of the constants above, or the whole number a command returned.
     """
+    prepare_environment()
     words, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
     try:
         outcome = build_app().main(_spread_lists(words), prog_name="maskwright", standalone_mode=False)

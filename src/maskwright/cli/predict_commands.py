@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskwright.cli.options import Set
 from maskwright.cli.progress import progress_bar
 from maskwright.cli.render import print_table
 from maskwright.config import PredictionConfig, load_section
+from maskwright.errors import ConfigError
+
+if TYPE_CHECKING:
+    from maskwright.prediction import RasterResult
 
 __all__ = ["predict"]
 
@@ -26,52 +30,83 @@ def predict(
         ),
     ] = None,
     nodata: Annotated[
-        float | None,
-        typer.Option("--nodata", help="Value meaning 'not measured'; unset: the file's tag.", show_default=False),
+        str | None,
+        typer.Option(
+            "--nodata",
+            metavar="VALUE|tag|none",
+            help="What means 'not measured'; unset: the file's tag, else as in the training.",
+            show_default=False,
+        ),
     ] = None,
     chm: Annotated[
         Path | None, typer.Option("--chm", help="Canopy height model, for a model that sees both.", show_default=False)
     ] = None,
+    chm_nodata: Annotated[
+        str | None,
+        typer.Option("--chm-nodata", metavar="VALUE|tag|none", help="The same for --chm.", show_default=False),
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    overrides: Set = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Set one of the prediction settings, for example overlap=0.25; the others are as the experiment says.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on the screen.")] = False,
 ) -> int:
     """Map gaps on height rasters of any size: rasters, polygons, a picture."""
-    settings = load_section(PredictionConfig, (), overrides or ())
+    said = load_section(PredictionConfig, (), overrides or ())
+    settings = {name: getattr(said, name) for name in said.model_fields_set}
 
     from maskwright.devices import prepare_process
     from maskwright.workflows.predict import predict as predict_rasters
 
-    prepare_process(None)
+    prepare_process()
     with progress_bar(quiet=quiet) as progress:
-        results = predict_rasters(
+        predict_rasters(
             run,
             rasters,
             out,
             heights_m=heights,
             settings=settings,
-            nodata=nodata,
+            nodata=_nodata(nodata, "--nodata"),
             chm=chm,
+            chm_nodata=_nodata(chm_nodata, "--chm-nodata"),
             device=device,
             progress=progress,
+            on_result=partial(_show, quiet=quiet),
         )
-    for result in results:
-        for note in result.notes:
-            typer.echo(note, err=True)
-        if quiet:
-            continue
-        print_table(
-            ("height", "gap share", "gaps", "area"),
-            [
-                (
-                    f"{row['height_m']:g} m",
-                    f"{row['gap_share']:.1%}" if row["gap_share"] is not None else "-",
-                    str(row["gaps"]),
-                    "-" if row["area_m2"] is None else f"{row['area_m2']['total'] / 1e4:.2f} ha",
-                )
-                for row in result.per_height
-            ],
-        )
-        for path in result.files.values():
-            typer.echo(str(path))
     return 0
+
+
+def _nodata(text: str | None, option: str) -> float | str | None:
+    if text is None or text in ("tag", "none"):
+        return text
+    try:
+        return float(text)
+    except ValueError as cause:
+        raise ConfigError(f"{option} {text}: write a number, tag (the file's own) or none.") from cause
+
+
+def _show(result: RasterResult, *, quiet: bool) -> None:
+    for note in result.notes:
+        typer.echo(f"{result.raster.name}: {note}", err=True)
+    if quiet:
+        return
+    print_table(
+        ("height", "gap share", "gaps", "area"),
+        [
+            (
+                f"{row['height_m']:g} m",
+                "-" if row["gap_share"] is None else f"{row['gap_share']:.1%}",
+                str(row["gaps"]),
+                "-" if row["area_m2"] is None else f"{row['area_m2']['total'] / 1e4:.2f} ha",
+            )
+            for row in result.per_height
+        ],
+    )
+    for path in result.files.values():
+        typer.echo(str(path))

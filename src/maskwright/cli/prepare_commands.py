@@ -56,7 +56,7 @@ def gaps(
     from maskwright.workflows.prepare import Cleaning, prepare_gaps, sites_from_paths
 
     if len(data) == 1 and data[0].suffix.lower() in (".yaml", ".yml"):
-        sites = load_experiment([data[0]]).data
+        sites = load_experiment([data[0]], {} if nodata is None else {"data": {"nodata": nodata}}).data
     else:
         sites = sites_from_paths(data, nodata=nodata)
     cleaning = Cleaning(min_gap_px, max_gap_px, median, fill_holes_px, erode, dilate)

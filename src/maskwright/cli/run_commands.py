@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -46,7 +47,8 @@ def demo(
     from maskwright.workflows.demo import run_demo
 
     with progress_bar() as progress:
-        result = run_demo(out, seed=seed, say=lambda line: typer.echo(line, err=True), progress=progress)
+        say = partial(typer.echo, err=True)
+        result = run_demo(out, seed=seed, say=say, progress=progress, own_process=True)
     print_evaluation(result.evaluation)
     for line in result.lines:
         typer.echo(line)

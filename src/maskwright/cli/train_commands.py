@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maskwright.cli.main import EXIT_INTERRUPTED
 from maskwright.cli.options import Set, given, setting
 from maskwright.cli.progress import progress_bar
 from maskwright.cli.render import print_table
@@ -50,7 +51,6 @@ def train(
             "data.loader.batch_size": ("--batch-size", batch_size),
             "optim.optimizer.lr": ("--lr", lr),
             "training.device": ("--device", device),
-            "tracking.quiet": ("--quiet", True if quiet else None),
         }
     )
     if resume is None and not files:
@@ -59,6 +59,8 @@ def train(
         raise ConfigError(
             "--resume continues a run with the settings it was begun with; give no files and no settings."
         )
+    if quiet:
+        flags += given({"tracking.quiet": ("--quiet", True)})
     experiment = None if resume is not None else load_experiment(files or [], [*(overrides or []), *flags])
 
     from maskwright.workflows.train import resume as resume_run
@@ -67,15 +69,16 @@ def train(
     say = (lambda line: None) if quiet else (lambda line: typer.echo(line, err=True))
     with progress_bar(quiet=quiet) as progress:
         if experiment is not None:
-            outcome = train_run(experiment, say=say, progress=progress)
+            outcome = train_run(experiment, say=say, progress=progress, own_process=True)
         else:
             assert resume is not None
-            outcome = resume_run(resume, say=say, progress=progress)
+            outcome = resume_run(resume, say=say, progress=progress, own_process=True, quiet=quiet)
     if outcome.evaluation is not None and not quiet:
         print_evaluation(outcome.evaluation)
     for line in outcome.lines:
         typer.echo(line)
-    return 0
+    by_signal = (outcome.stop_reason or "").startswith("signal")
+    return EXIT_INTERRUPTED if by_signal and not outcome.finished else 0
 
 
 def evaluate(
@@ -95,7 +98,7 @@ def evaluate(
     from maskwright.workflows.evaluate_run import evaluate_run
 
     with progress_bar() as progress:
-        evaluation = evaluate_run(run, part=part, heights_m=heights, out=out, progress=progress)
+        evaluation = evaluate_run(run, part=part, heights_m=heights, out=out, progress=progress, own_process=True)
     print_evaluation(evaluation)
     return 0
 

@@ -34,7 +34,20 @@ from maskwright.config.load import (
 )
 from maskwright.config.loss import CombinedLossConfig, LossConfig
 from maskwright.config.metrics import MetricsConfig
-from maskwright.config.model import FilmUNetConfig, ModelConfig, UNetConfig
+from maskwright.config.model import (
+    AttentionUNetConfig,
+    DeepLabV3PlusConfig,
+    DeepLabV3PlusFilmConfig,
+    FilmUNetConfig,
+    HeightCdfConfig,
+    ModelConfig,
+    ResUNetConfig,
+    ResUNetFilmConfig,
+    SmpConfig,
+    SmpFilmConfig,
+    UNetAllFeaturesConfig,
+    UNetConfig,
+)
 from maskwright.config.optim import AdamWConfig, ConstantSchedule, OneCycleSchedule, OptimConfig, ScheduleConfig
 from maskwright.config.prediction import PredictionConfig
 from maskwright.config.task import HeightGapsTask, TaskConfig
@@ -43,6 +56,7 @@ from maskwright.config.training import TrainingConfig
 
 __all__ = [
     "AdamWConfig",
+    "AttentionUNetConfig",
     "AugmentConfig",
     "CacheConfig",
     "CallbacksConfig",
@@ -50,12 +64,15 @@ __all__ = [
     "CombinedLossConfig",
     "ConstantSchedule",
     "DataConfig",
+    "DeepLabV3PlusConfig",
+    "DeepLabV3PlusFilmConfig",
     "EarlyStoppingConfig",
     "Experiment",
     "Explanation",
     "Field",
     "FieldSpec",
     "FilmUNetConfig",
+    "HeightCdfConfig",
     "HeightGapsTask",
     "HeightRastersData",
     "LoaderConfig",
@@ -69,15 +86,20 @@ __all__ = [
     "Override",
     "PerTileNormalise",
     "PredictionConfig",
+    "ResUNetConfig",
+    "ResUNetFilmConfig",
     "ScheduleConfig",
     "Section",
     "SiteConfig",
+    "SmpConfig",
+    "SmpFilmConfig",
     "SplitConfig",
     "TaskConfig",
     "TerrainConfig",
     "TileConfig",
     "TrackingConfig",
     "TrainingConfig",
+    "UNetAllFeaturesConfig",
     "UNetConfig",
     "canonical_metric",
     "dump_experiment",

@@ -173,6 +173,15 @@ class AugmentConfig(Section):
         150.0, gt=0, unit="m", help="Typical distance between the hills of the added terrain."
     )
 
+    clearing_p: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        help="Probability that part of a tile, up to all of it, is cleared to low regrowth, so that a model trained in "
+        "closed forest knows open ground.",
+    )
+    clearing_regrowth_m: float = Field(5.0, ge=0, unit="m", help="Highest regrowth left in a cleared part.")
+
     @model_validator(mode="after")
     def _zoom_rises(self) -> AugmentConfig:
         if not 0 < self.zoom[0] <= self.zoom[1]:

@@ -43,7 +43,7 @@ class Experiment(Section):
     def _sections_fit_together(self) -> Experiment:
         task, model, size_px = self.task, self.model, self.data.tiles.size_px
         faults = []
-        if not isinstance(model, FilmUNetConfig):
+        if not model.conditioned:
             only = f"model.kind {model.kind} answers the heights of task.heights_m, all at once"
             for name in ("train_heights_m", "train_range_m"):
                 if getattr(task, name) is not None:

@@ -126,9 +126,19 @@ def _refuse(reason: str) -> Callable[[Any, _Flat], _Settings]:
 
 
 def _model(value: Any, flat: _Flat) -> _Settings:
-    kinds = {"unet": "unet", "filmunet": "film_unet", "unetfilm": "film_unet"}
+    kinds = {
+        "attentionunet": "attention_unet",
+        "deeplabv3plus": "deeplabv3plus",
+        "deeplabv3plusthreshold": "deeplabv3plus_film",
+        "filmunet": "film_unet",
+        "resunet": "resunet",
+        "resunetfilm": "resunet_film",
+        "unet": "unet",
+        "unetallfeatures": "unet_all_features",
+        "unetfilm": "film_unet",
+    }
     if _word(value) not in kinds:
-        raise _NoPlaceError("its networks are unet and film_unet")
+        raise _NoPlaceError(f"its networks are {', '.join(sorted(set(kinds.values())))}")
     return {"model.kind": kinds[_word(value)]}
 
 
@@ -262,7 +272,7 @@ def _augmentation(value: Any, flat: _Flat) -> _Settings:
     return {f"data.augment.{change}": value for change in ("flip_p", "turn_p", "rotate_p")}
 
 
-_ENCODER = "networks with a ready-made encoder do not exist"
+_ENCODER = "for a ready-made encoder set model.kind: smp and model.encoder in the experiment"
 _FOLDERS = "folders of photographs and masks are no data source; give height rasters by data="
 
 FLAT_NAMES: dict[str, FlatName] = {

@@ -32,7 +32,8 @@ def augment(
 ) -> Batch:
     """Change every sample as its draw says.
 
-    Mirror images and quarter turns are exact. A free rotation and zoom is one resampling: the image bilinear between
+    A clearing lowers the canopy in the target, and every band of the image with it. Mirror images and quarter turns are
+    exact. A free rotation and zoom is one resampling: the image bilinear between
     pixels that count, target and valid from the nearest pixel; what comes from outside does not count. Noise, shift and
     terrain are added to the surface bands of the image alone. Pixels that do not count stay exactly 0.
 
@@ -56,6 +57,10 @@ def augment(
     for index, draw in enumerate(draws):
         if draw.is_warped:
             _warp(image[index], target[index], valid[index], draw)
+        if draw.clear_share > 0.0:
+            _clear(
+                image[index], target[index], draw, pixel_size_m[index] if pixel_size_m else 1.0, float(scale_m or 1.0)
+            )
         if _adds_metres(draw):
             added = _field(draw, valid[index], pixel_size_m[index] if pixel_size_m else 1.0) / float(scale_m or 1.0)
             for band in surface_bands:
@@ -73,6 +78,11 @@ def _check(batch: Batch, draws: Sequence[Draw], scale_m: float | None, surface_b
         raise DataError(
             "Noise, shift and terrain are metres added to a surface, and this input has no surface in metres. Set "
             "data.augment.noise_m, shift_m and terrain_p to 0, or use data.input: dsm with data.normalise.kind: metres."
+        )
+    if scale_m is None and any(draw.clear_share > 0.0 for draw in draws):
+        raise DataError(
+            "A clearing lowers heights in metres, and this input has none. Set data.augment.clearing_p to 0, or use "
+            "data.normalise.kind: metres."
         )
 
 
@@ -131,6 +141,25 @@ def _source_grid(draw: Draw, height: int, width: int, *, device: torch.device) -
     from_x = cos * x[None, :] - sin * y[:, None]
     from_y = sin * x[None, :] + cos * y[:, None]
     return torch.stack([from_x * (2 / width), from_y * (2 / height)], dim=-1)[None]
+
+
+# --- clearings --------------------------------------------------------------------------------------------------------
+
+
+def _clear(image: Tensor, target: Tensor, draw: Draw, pixel_size_m: float, scale_m: float) -> None:
+    """Lower the canopy of part of one sample in place: image (C, H, W), target (H, W) metres, both 0 where not valid.
+
+    Surface and canopy height sink by the same metres, so one number serves all bands. Where nothing is valid the target
+    is 0 already and nothing sinks.
+    """
+    size = max(target.shape)
+    generator = np.random.Generator(np.random.Philox(key=draw.seed, counter=[0, 0, 0, 1]))  # apart from the terrain's
+    hills = tile_terrain(generator, size, pixel_size_m, 1.0, size * pixel_size_m / 2)
+    part = hills[: target.shape[0], : target.shape[1]]
+    cleared = torch.from_numpy(part <= np.quantile(part, draw.clear_share)).to(target.device)
+    sinks_m = torch.where(cleared, (target - draw.regrowth_m).clamp_min(0.0), 0.0)
+    target -= sinks_m
+    image -= sinks_m / scale_m
 
 
 # --- metres added to the surface --------------------------------------------------------------------------------------

@@ -65,6 +65,11 @@ class TrainLoader:
                 "data.augment: noise_m, shift_m and terrain_p add metres to the surface, and this input has no surface "
                 "in metres. Set them to 0, or use data.input: dsm with data.normalise.kind: metres."
             )
+        if plan.augment is not None and plan.augment.clearing_p > 0 and scale_m is None:
+            raise DataError(
+                "data.augment.clearing_p: a clearing lowers heights in metres, and this input has none. Set it to "
+                "0, or use data.normalise.kind: metres."
+            )
 
     def __len__(self) -> int:
         """Batches in an epoch."""

@@ -49,6 +49,8 @@ class Augment:
         terrain_p: Probability that smooth terrain is added to the surface.
         terrain_m: Standard deviation of that terrain, in metres.
         terrain_wavelength_m: Typical distance between its hills, in metres.
+        clearing_p: Probability that part of a tile is cleared to low regrowth.
+        clearing_regrowth_m: Highest regrowth left there, in metres.
     """
 
     jitter: bool = True
@@ -62,6 +64,8 @@ class Augment:
     terrain_p: float = 0.0
     terrain_m: float = 5.0
     terrain_wavelength_m: float = 150.0
+    clearing_p: float = 0.0
+    clearing_regrowth_m: float = 5.0
 
     @property
     def changes_surface(self) -> bool:
@@ -120,6 +124,8 @@ class Draw:
         terrain_m: Standard deviation of terrain added to the surface, in metres.
         terrain_wavelength_m: Typical distance between its hills, in metres.
         seed: Of the random fields of this sample.
+        clear_share: Share of the tile that is cleared, 0..1, after the resampling and before metres are added.
+        regrowth_m: Height the canopy is lowered to there, in metres.
     """
 
     place: Place
@@ -134,6 +140,8 @@ class Draw:
     terrain_m: float = 0.0
     terrain_wavelength_m: float = 150.0
     seed: int = 0
+    clear_share: float = 0.0
+    regrowth_m: float = 0.0
 
     @property
     def is_warped(self) -> bool:
@@ -192,6 +200,7 @@ class TrainPlan:
         shift = float(generator.standard_normal())
         seed = int(generator.integers(2**62))
         heights_m = self.heights.draw(generator)
+        clearing = generator.random(3)
         augment = self.augment
         if augment is None:
             return Draw(place, heights_m, seed=seed)
@@ -210,6 +219,8 @@ class TrainPlan:
             terrain_m=augment.terrain_m if uniform[9] < augment.terrain_p else 0.0,
             terrain_wavelength_m=augment.terrain_wavelength_m,
             seed=seed,
+            clear_share=float(clearing[1]) if clearing[0] < augment.clearing_p else 0.0,
+            regrowth_m=float(clearing[2]) * augment.clearing_regrowth_m,
         )
 
     def __getstate__(self) -> dict[str, object]:

@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
+from maskwright.losses.balance import HeightWeights, UncertaintyWeights, class_weights, height_weights, pos_weight
 from maskwright.losses.build import LOSSES, build_loss
-from maskwright.losses.composite import CombinedLoss, ComboLoss
-from maskwright.losses.overlap import DiceLoss, dice_loss, dice_sum
+from maskwright.losses.composite import CombinedLoss, ComboLoss, LoopLoss
+from maskwright.losses.overlap import DiceLoss, IoULoss, dice_loss, dice_sum, jaccard_loss, tversky_loss
 from maskwright.losses.pixel import FocalLoss, bce_sum, focal_sum, looks_like_probabilities
+from maskwright.losses.presets import (
+    CombinedFocalDiceLoss,
+    LossManager,
+    combine_losses,
+    get_loss_function,
+    get_preset_loss_config,
+    loss_config_for_data,
+    loss_config_for_focus,
+)
+from maskwright.losses.terms import Term, available_terms, build_term
+from maskwright.losses.weight_schedules import LossScheduler, get_preset_schedule_config
 
 __all__ = [
     "LOSSES",
+    "CombinedFocalDiceLoss",
     "CombinedLoss",
     "ComboLoss",
     "DiceLoss",
     "FocalLoss",
+    "HeightWeights",
+    "IoULoss",
+    "LoopLoss",
+    "LossManager",
+    "LossScheduler",
+    "Term",
+    "UncertaintyWeights",
+    "available_terms",
     "bce_sum",
     "build_loss",
+    "build_term",
+    "class_weights",
+    "combine_losses",
     "dice_loss",
     "dice_sum",
     "focal_sum",
+    "get_loss_function",
+    "get_preset_loss_config",
+    "get_preset_schedule_config",
+    "height_weights",
+    "jaccard_loss",
     "looks_like_probabilities",
+    "loss_config_for_data",
+    "loss_config_for_focus",
+    "pos_weight",
+    "tversky_loss",
 ]

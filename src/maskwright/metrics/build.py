@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from maskwright.errors import ConfigError
@@ -13,16 +13,43 @@ from maskwright.metrics.scores import SCORES
 if TYPE_CHECKING:
     from maskwright.config.metrics import MetricsConfig
 
-__all__ = ["METRICS", "build_grid_meter", "build_meter", "mode_of", "monitor_key"]
+__all__ = ["METRICS", "build_grid_meter", "build_meter", "mode_of", "monitor_key", "resolve_monitor"]
+
+_BEYOND_COUNTS = {
+    "boundary_f1": True,
+    "boundary_precision": True,
+    "boundary_recall": True,
+    "cldice": True,
+    "hd95": False,
+    "mae": False,
+    "mse": False,
+    "nsd": True,
+    "object_f1": True,
+    "object_iou": True,
+    "object_precision": True,
+    "object_recall": True,
+    "pr_auc": True,
+    "r2": True,
+    "rmse": False,
+    "roc_auc": True,
+    "size_correlation": True,
+    "size_mae": False,
+    "size_rmse": False,
+    "surface_distance": False,
+    "topology_precision": True,
+    "topology_recall": True,
+}
 
 METRICS: dict[str, bool] = {
     "loss": False,
     **{name: score.higher_is_better for name, score in SCORES.items() if score.higher_is_better is not None},
+    **_BEYOND_COUNTS,
 }
 """Names that can be monitored, and whether a higher value is better."""
 
 _PARTS = ("train", "val", "test")
-_SAME = {"total_loss": "loss"}
+_SAME = {"total_loss": "loss", "miou": "iou"}
+_IMAGE_MEANS = ("_images_skip", "_images_zero", "_images_one")  # what an image without the class scores
 
 
 def build_meter(config: MetricsConfig, heights_m: Sequence[float]) -> ThresholdMeter:
@@ -36,7 +63,7 @@ def build_grid_meter(config: MetricsConfig, heights_m: Sequence[float], pixel_si
 
 
 def monitor_key(name: str) -> str:
-    """The history's key for a score: ``val_iou``, ``val.iou`` are ``val/iou``; ``val/total_loss`` is ``val/loss``."""
+    """The history's key: ``val_iou``, ``val.iou``, ``val/miou`` are ``val/iou``; ``val/total_loss`` is ``val/loss``."""
     for part in _PARTS:
         if name.startswith((f"{part}/", f"{part}_", f"{part}.")):
             rest = name[len(part) + 1 :]
@@ -44,17 +71,37 @@ def monitor_key(name: str) -> str:
     return _SAME.get(name, name)
 
 
+def resolve_monitor(name: str, available: Collection[str]) -> str:
+    """The key in the history that a monitor means, before the first epoch is spent on one that never comes.
+
+    Args:
+        name: Any spelling :func:`monitor_key` takes; without a part, ``iou`` is ``val/iou`` where that exists.
+        available: Keys that will be computed, for example ``val/iou`` and ``train/loss``.
+
+    Raises:
+        ConfigError: If it is none of them; the message lists them.
+    """
+    key = monitor_key(name)
+    for candidate in (key, f"val/{key}"):
+        if candidate in available:
+            return candidate
+    raise ConfigError(f'monitor "{name}" is never computed. Available: {", ".join(sorted(available))}.')
+
+
 def mode_of(metric_name: str) -> Literal["min", "max"]:
     """Whether a monitored score should fall or rise.
 
     Args:
-        metric_name: For example ``val/iou``, ``val/iou@5m``, ``val/loss`` or ``val_loss``. The parts of a loss, named
-            ``loss/...``, ``loss_...``, ``..._loss`` or ``..._error``, fall; ``..._score`` rises.
+        metric_name: For example ``val/iou``, ``val/iou@5m``, ``val/iou@road``, ``val/iou_images_skip``, ``val/loss`` or
+            ``val_loss``. The parts of a loss, named ``loss/...``, ``loss_...``, ``..._loss`` or ``..._error``, fall;
+            ``..._score`` rises.
 
     Raises:
         ConfigError: If the score is not known or has no direction; the message lists those available.
     """
     name, _, height = _without_part(monitor_key(metric_name)).partition("@")
+    for suffix in _IMAGE_MEANS:
+        name = name.removesuffix(suffix) if name.removesuffix(suffix) in SCORES else name
     if name in METRICS and not (name == "loss" and height):
         return "max" if METRICS[name] else "min"
     if name.startswith(("loss/", "loss_")) or name.endswith(("_loss", "_error")):

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskwright.errors import ConfigError, ModelError, ShapeError
+from maskwright.metrics.breakdown import score_groups
 from maskwright.metrics.confidence import bootstrap, group_counts
 from maskwright.metrics.counts import as_bool, probability_counts
 from maskwright.metrics.scores import SCORES, distribution, per_image, score_named
 from maskwright.types import Place, Window
 
-__all__ = ["REPORTED", "ThresholdMeter", "height_key", "match_heights"]
+__all__ = ["REPORTED", "ThresholdMeter", "ThresholdMetrics", "height_key", "match_heights"]
 
 REPORTED = ("iou", "precision", "recall", "f1", "mcc", "gap_share_true", "gap_share_predicted")
 """Scores a meter computes unless told otherwise; the first is the default monitor."""
@@ -71,7 +72,7 @@ class ThresholdMeter:
         self,
         probs: Tensor,
         target: Tensor,
-        valid: Tensor,
+        valid: Tensor | None = None,
         where: Sequence[Place] | None = None,
         heights_m: Heights | None = None,
     ) -> None:
@@ -80,7 +81,7 @@ class ThresholdMeter:
         Args:
             probs: (B, K, H, W) float, probabilities 0..1 (after the sigmoid).
             target: (B, K, H, W) bool, True where a gap; numbers 0 and 1 are taken as well.
-            valid: (B, H, W) bool; other pixels count nowhere.
+            valid: (B, H, W) bool; other pixels count nowhere. Unset: all count.
             where: B places on the ground; without them images are numbered as they come.
             heights_m: (K,) or (B, K) heights in metres of the channels; unset: the listed ones, in their order.
 
@@ -93,6 +94,8 @@ class ThresholdMeter:
         places = self._numbered(probs) if where is None else tuple(where)
         if len(places) != len(probs):
             raise ShapeError(f"{len(places)} places do not fit {len(probs)} images; give one for each.")
+        if valid is None:
+            valid = torch.ones((len(probs), *probs.shape[2:]), dtype=torch.bool, device=probs.device)
         counts, refused = probability_counts(probs, as_bool(target), valid, self.probability_threshold)
         if refused.is_cpu:
             _refuse(refused)
@@ -250,6 +253,16 @@ class ThresholdMeter:
             for k, height in enumerate(self.heights_m)
         ]
 
+    def by_scene(self) -> list[dict[str, Any]]:
+        """Scores of each scene at each height beside those of all scenes.
+
+        Returns:
+            Rows of :func:`~maskwright.metrics.breakdown.score_groups`; ``group`` is the scene, ``name`` for example
+            ``5m``.
+        """
+        names = [f"{height_key(height):g}m" for height in self.heights_m]
+        return score_groups(self.counts, [place.scene for place in self.places], names, self.scores)
+
     def summary(self) -> dict[str, dict[str, float]]:
         """What the heights have in common, by score.
 
@@ -317,6 +330,11 @@ class ThresholdMeter:
             "valid_px": int(totals.sum()),
             **dict(names),
         }
+
+
+ThresholdMetrics = ThresholdMeter
+"""The documented name: give ``heights_m`` (B, 1) to an update for a height per sample; rows come from ``table()``, for
+example for ``pandas.DataFrame(metrics.table())``, and text from ``to_csv()``."""
 
 
 def height_key(height_m: float) -> float:

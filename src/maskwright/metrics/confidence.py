@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from maskwright.errors import ConfigError, ShapeError
 from maskwright.metrics.scores import ScoreFunction, iou, nan_quantiles
 
-__all__ = ["Difference", "bootstrap", "bootstrap_difference", "group_counts", "interval_note", "verdict"]
+__all__ = [
+    "Comparison",
+    "Difference",
+    "bootstrap",
+    "bootstrap_difference",
+    "compare_models",
+    "group_counts",
+    "interval_note",
+    "verdict",
+]
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -30,6 +39,19 @@ class Difference(NamedTuple):
     value: Floats
     low: Floats
     high: Floats
+
+
+class Comparison(NamedTuple):
+    """Two models on the same blocks, each (K,): score of a minus that of b, its interval, and the p-value.
+
+    The p-value is two-sided: how often a difference at least as large appears if, in each block, it is a coin's toss
+    which answer came from which model. It is not corrected for looking at K heights or classes.
+    """
+
+    value: Floats
+    low: Floats
+    high: Floats
+    p_value: Floats
 
 
 def group_counts(counts: NDArray[np.int64], block_ids: Sequence[Hashable]) -> Counts:
@@ -116,6 +138,51 @@ def bootstrap_difference(
     scores = np.concatenate([score(totals) for totals in _resampled(paired, draws, seed)])
     low, high = nan_quantiles(scores[:, 0] - scores[:, 1], _tails(level))
     return Difference(value, low, high)
+
+
+def compare_models(
+    counts_a: NDArray[np.int64],
+    counts_b: NDArray[np.int64],
+    score: ScoreFunction,
+    *,
+    draws: int = 10_000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two models scored on the same blocks: difference, interval (bootstrap) and p-value (permutation test).
+
+    Args:
+        counts_a: (N, K, 4) of one model.
+        counts_b: (N, K, 4) of the other; row n is the same block.
+        score: A function of counts (..., 4), for example ``scores.iou``.
+        draws: Draws of the bootstrap, and of the permutation test unless all 2^N exchanges are fewer: then each is
+            tried once and the p-value is exact.
+        level: Level of the interval, 0..1.
+        seed: Same seed, same result, whatever the order of the rows.
+
+    Returns:
+        nan as p-value where a score is not defined or there is no block; 1 with one block, which proves nothing.
+
+    Raises:
+        ShapeError: If the two do not have the same shape.
+    """
+    difference = bootstrap_difference(counts_a, counts_b, score, draws=draws, level=level, seed=seed)
+    p_value = np.full(difference.value.shape, np.nan)
+    if not len(counts_a):
+        return Comparison(*difference, p_value)
+    pairs = np.stack((counts_a, counts_b), axis=1)
+    flat = pairs.reshape(len(pairs), -1)
+    pairs = pairs[np.lexsort(flat.T[::-1])].astype(np.float64)
+    least = np.abs(difference.value) - 1e-12  # of equal differences none is lost to rounding
+    extreme, tried, exact = np.zeros(difference.value.shape), 0, 2 ** len(pairs) <= draws
+    for exchanged in _exchanges(len(pairs), draws, seed):
+        moved = np.tensordot(exchanged, pairs[:, 1] - pairs[:, 0], axes=1)  # whole numbers: exact
+        drawn = np.abs(score(pairs[:, 0].sum(axis=0) + moved) - score(pairs[:, 1].sum(axis=0) - moved))
+        extreme += (~(drawn < least)).sum(axis=0)  # a draw without a score speaks for chance
+        tried += len(exchanged)
+    known = ~np.isnan(difference.value)
+    p_value[known] = (extreme[known] + (not exact)) / (tried + (not exact))  # what was seen is one of the draws
+    return Comparison(*difference, p_value)
 
 
 def interval_note(blocks: int) -> str | None:
@@ -212,6 +279,19 @@ def _resampled(counts: NDArray[np.int64], draws: int, seed: int) -> Iterator[Flo
         picked = rng.integers(blocks, size=(rows, blocks)) + np.arange(rows)[:, None] * blocks
         times = np.bincount(picked.ravel(), minlength=rows * blocks).reshape(rows, blocks)
         yield (times.astype(np.float64) @ ordered).reshape(rows, *counts.shape[1:])
+
+
+def _exchanges(blocks: int, draws: int, seed: int) -> Iterator[Floats]:
+    """In which blocks the two answers change places, (chunk, blocks) of 0 and 1: all ways, or ``draws`` random ones."""
+    ways = 2**blocks
+    chunk = max(1, _CHUNK_CELLS // blocks)
+    rng = np.random.Generator(np.random.Philox(seed))
+    for start in range(0, min(ways, draws), chunk):
+        rows = np.arange(start, min(start + chunk, ways, draws))
+        if ways <= draws:
+            yield (rows[:, None] >> np.arange(blocks) & 1).astype(np.float64)
+        else:
+            yield rng.integers(2, size=(len(rows), blocks)).astype(np.float64)
 
 
 def _tails(level: float) -> tuple[float, float]:

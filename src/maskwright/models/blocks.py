@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
 from maskwright.errors import ModelError
+from maskwright.models.attention import build_attention
+from maskwright.models.droppath import DropPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,14 +22,18 @@ if TYPE_CHECKING:
 __all__ = [
     "ACTIVATIONS",
     "ConvUnit",
+    "ResidualUnit",
     "SkipUnit",
+    "add_to_each",
     "build_activation",
     "build_norm",
+    "downsampler",
     "initialise",
     "largest_divisor",
     "norm_for_batch",
     "pad_to_multiple",
     "upsampler",
+    "with_positions",
 ]
 
 NormKind = Literal["batch", "group", "instance"]
@@ -43,20 +50,30 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 class ConvUnit(nn.Module):
-    """3x3 convolution, norm, activation; between norm and activation a modulation may come in.
+    """Convolution, norm, activation; between norm and activation a modulation may come in.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         norm: ``batch``, ``group`` or ``instance``.
-        activation: A key of ``ACTIVATIONS``.
+        activation: A key of ``ACTIVATIONS``; None for none.
+        kernel_size: Odd.
+        dilation: Distance between the pixels a kernel looks at; 1 for neighbours.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, norm: str, activation: str) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        norm: str,
+        activation: str | None,
+        kernel_size: int = 3,
+        dilation: int = 1,
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False)  # the norm has a bias
+        self.conv = _conv(in_channels, out_channels, kernel_size, dilation)
         self.norm = build_norm(norm, out_channels)
-        self.activation = build_activation(activation)
+        self.activation = nn.Identity() if activation is None else build_activation(activation)
 
     def forward(self, features: Tensor, modulation: Modulation | None = None) -> Tensor:
         """(B, C, H, W) to (B, C', H, W); with a modulation for K conditions (B * K, C', H, W)."""
@@ -67,29 +84,79 @@ class ConvUnit(nn.Module):
 
 
 class SkipUnit(nn.Module):
-    """3x3 convolution of deep features and a skip side by side, norm, activation.
+    """Convolution of deep features and a skip side by side, norm, activation.
 
     Written as the sum of a convolution of each, which is the same: nothing is copied side by side, and the skip's part
     is worked out once for all conditions.
     """
 
-    def __init__(self, deep_channels: int, skip_channels: int, out_channels: int, norm: str, activation: str) -> None:
+    def __init__(
+        self,
+        deep_channels: int,
+        skip_channels: int,
+        out_channels: int,
+        norm: str,
+        activation: str | None,
+        kernel_size: int = 3,
+    ) -> None:
         super().__init__()
-        self.from_deep = nn.Conv2d(deep_channels, out_channels, kernel_size=3, padding=1, bias=False)
-        self.from_skip = nn.Conv2d(skip_channels, out_channels, kernel_size=3, padding=1, bias=False)
+        self.from_deep = _conv(deep_channels, out_channels, kernel_size)
+        self.from_skip = _conv(skip_channels, out_channels, kernel_size)
         self.norm = build_norm(norm, out_channels)
-        self.activation = build_activation(activation)
+        self.activation = nn.Identity() if activation is None else build_activation(activation)
 
     def forward(self, deep: Tensor, skip: Tensor) -> Tensor:
         """Deep (B * K, C, H, W) and skip (B, C', H, W) to (B * K, C'', H, W); K conditions of a sample in a row."""
-        from_skip = self.from_skip(skip)[:, None]  # (B, 1, C'', H, W)
-        from_deep = self.from_deep(deep).view(skip.shape[0], -1, *from_skip.shape[2:])
-        features = (from_deep + from_skip).flatten(0, 1)
+        features = add_to_each(self.from_deep(deep), self.from_skip(skip))
         return self.activation(self.norm(features))  # type: ignore[no-any-return]
 
 
+class ResidualUnit(nn.Module):
+    """Two 3x3 convolutions beside a shortcut. arXiv:1512.03385.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output; where they differ the shortcut has a 1x1 convolution.
+        norm: ``batch``, ``group`` or ``instance``.
+        activation: A key of ``ACTIVATIONS``.
+        attention: What weighs the features before they are added, ``none``, ``se`` or ``cbam``.
+        drop_path: Chance of leaving the convolutions out in training.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, norm: str, activation: str, attention: str, drop_path: float
+    ) -> None:
+        super().__init__()
+        self.first = ConvUnit(in_channels, out_channels, norm, activation)
+        self.second = ConvUnit(out_channels, out_channels, norm, None)
+        self.attention = build_attention(attention, out_channels)
+        self.drop_path = DropPath(drop_path)
+        same = in_channels == out_channels
+        self.shortcut = nn.Identity() if same else ConvUnit(in_channels, out_channels, norm, None, kernel_size=1)
+        self.activation = build_activation(activation)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C', H, W)."""
+        branch = self.drop_path(self.attention(self.second(self.first(features))))
+        return self.activation(branch + self.shortcut(features))  # type: ignore[no-any-return]
+
+
+def add_to_each(deep: Tensor, skip: Tensor) -> Tensor:
+    """Deep (B * K, C, H, W) plus skip (B, C, H, W), added to the K of its sample, which stand in a row."""
+    return (deep.view(skip.shape[0], -1, *skip.shape[1:]) + skip[:, None]).flatten(0, 1)
+
+
+def downsampler(channels: int, kind: str) -> nn.Module:
+    """Half the size, same channels: ``max``, ``average`` or ``strided``, a convolution that learns how."""
+    if kind == "strided":
+        return nn.Conv2d(channels, channels, kernel_size=2, stride=2)
+    if kind in ("average", "max"):
+        return nn.MaxPool2d(2) if kind == "max" else nn.AvgPool2d(2)
+    raise ModelError(f"model.downsampling: {kind!r} is unknown. Available: average, max, strided.")
+
+
 def upsampler(in_channels: int, out_channels: int, kind: str) -> nn.Module:
-    """Twice the size, other channels: ``bilinear`` or ``transpose``.
+    """Twice the size, other channels: ``bilinear``, ``transpose`` or ``pixel_shuffle`` (arXiv:1609.05158).
 
     Bilinear: the 1x1 convolution comes first; the two commute, and so it works on a quarter of the pixels.
     """
@@ -100,7 +167,9 @@ def upsampler(in_channels: int, out_channels: int, kind: str) -> nn.Module:
             nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=False),
             nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
         )
-    raise ModelError(f"model.upsampling: {kind!r} is unknown. Available: bilinear, transpose.")
+    if kind == "pixel_shuffle":
+        return nn.Sequential(nn.Conv2d(in_channels, 4 * out_channels, kernel_size=1, bias=False), nn.PixelShuffle(2))
+    raise ModelError(f"model.upsampling: {kind!r} is unknown. Available: bilinear, pixel_shuffle, transpose.")
 
 
 def build_norm(norm: str, channels: int) -> nn.Module:
@@ -156,6 +225,28 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     if cols:
         image = F.pad(image, (0, cols, 0, 0), mode="reflect" if cols < width else "replicate")
     return image
+
+
+def with_positions(image: Tensor) -> Tensor:
+    """The image and four more channels that say where a pixel lies: x and y in 0..1, and both distances to the middle.
+
+    Args:
+        image: (B, C, H, W).
+
+    Returns:
+        (B, C + 4, H, W).
+    """
+    count, _, height, width = image.shape
+    y = torch.linspace(0, 1, height, dtype=image.dtype, device=image.device)[:, None].expand(height, width)
+    x = torch.linspace(0, 1, width, dtype=image.dtype, device=image.device).expand(height, width)
+    where = torch.stack([x, y, (x - 0.5).abs(), (y - 0.5).abs()])
+    return torch.cat([image, where.expand(count, -1, -1, -1)], dim=1)
+
+
+def _conv(in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1) -> nn.Conv2d:
+    """A convolution that keeps the size and leaves the bias to the norm behind it."""
+    padding = kernel_size // 2 * dilation
+    return nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding, dilation=dilation, bias=False)
 
 
 def _missing(size: int, multiple: int) -> int:

@@ -1,46 +1,118 @@
-"""From the model section to a network."""
+"""From the model section, or a name, to a network."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import re
+from difflib import get_close_matches
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from maskwright.config.base import kind_of, sections_in
+from maskwright.config.model import ModelConfig, SmpConfig
+from maskwright.errors import ModelError
 from maskwright.models.blocks import norm_for_batch
+from maskwright.models.deeplab import DeepLabV3Plus, DeepLabV3PlusFilm
+from maskwright.models.ecosystem import Ecosystem, EcosystemFilm
 from maskwright.models.film_unet import FilmUNet
+from maskwright.models.height_cdf import HeightCdf
 from maskwright.models.unet import UNet
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
-    from maskwright.config.model import ModelConfig, UNetConfig
+__all__ = ["ALIASES", "MODELS", "build_model", "count_parameters", "model_config", "settle_norm"]
 
-    AnyModelConfig = TypeVar("AnyModelConfig", bound=UNetConfig)
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "attention_unet": partial(UNet, attention="gate"),
+    "deeplabv3plus": DeepLabV3Plus,
+    "deeplabv3plus_film": DeepLabV3PlusFilm,
+    "film_unet": FilmUNet,
+    "height_cdf": HeightCdf,
+    "resunet": partial(UNet, residual=True),
+    "resunet_film": partial(FilmUNet, residual=True),
+    "smp": Ecosystem,
+    "smp_film": EcosystemFilm,
+    "unet": UNet,
+    "unet_all_features": partial(FilmUNet, residual=True, attention="cbam"),
+}
 
-__all__ = ["MODELS", "build_model", "count_parameters", "settle_norm"]
-
-MODELS: dict[str, type[UNet] | type[FilmUNet]] = {"film_unet": FilmUNet, "unet": UNet}
+# Other names people write, without capitals and signs, a plus spelled out.
+ALIASES: dict[str, str] = {
+    "attunet": "attention_unet",
+    "deeplab": "deeplabv3plus",
+    "deeplabv3plusthreshold": "deeplabv3plus_film",
+    "filmresunet": "resunet_film",
+    "unetall": "unet_all_features",
+    "unetfilm": "film_unet",
+}
 
 
 def build_model(
-    config: ModelConfig, in_channels: int, num_classes: int, condition_scale: float, batch_size: int
-) -> UNet | FilmUNet:
+    config: ModelConfig | str,
+    in_channels: int = 1,
+    num_classes: int = 1,
+    condition_scale: float = 30.0,
+    batch_size: int = 1,
+    **options: Any,
+) -> nn.Module:
     """The network a section describes, its weights drawn from torch's random generator.
 
     Args:
-        config: The section.
+        config: The section, or a name with ``options`` as :func:`model_config` takes them.
         in_channels: Channels of the image.
         num_classes: Channels of the logits of a network without condition, for example one for each listed height.
         condition_scale: Conditions are divided by this; for heights in metres.
         batch_size: Tiles in a training batch; settles ``norm: auto``.
+        options: Settings of the section, where a name is given.
+
+    Raises:
+        ModelError: If there is no such network, or it cannot be built.
+        ConfigError: If an option is unknown or out of range.
     """
-    options = settle_norm(config, batch_size).model_dump(exclude={"kind"})
-    if config.kind == "film_unet":
-        return FilmUNet(in_channels, condition_scale=condition_scale, **options)
-    return UNet(in_channels, num_classes, **options)
+    if isinstance(config, str):
+        config = model_config(config, **options)
+    elif options:
+        raise ModelError(f"{', '.join(options)}: options go with a name. Set them in the section that was given.")
+    settings = settle_norm(config, batch_size).model_dump(exclude={"kind"})
+    if config.conditioned:
+        return MODELS[config.kind](in_channels, condition_scale=condition_scale, **settings)
+    return MODELS[config.kind](in_channels, num_classes, **settings)
 
 
-def settle_norm(config: AnyModelConfig, batch_size: int) -> AnyModelConfig:
+def model_config(name: str, **options: Any) -> ModelConfig:
+    """The section of a network by its kind or another of its names.
+
+    Args:
+        name: For example ``film_unet``, ``unet_film``, ``ResUNet`` or ``DeepLabV3+``; with the option ``encoder`` (or
+            ``encoder_name``) the decoder above it, for example ``unet`` or ``Unet++``.
+        options: Settings of the section.
+
+    Raises:
+        ModelError: If there is no such network.
+        ConfigError: If an option is unknown or out of range.
+    """
+    word = re.sub(r"[^a-z0-9]", "", name.lower().replace("+", "plus"))
+    if "encoder_name" in options:
+        options["encoder"] = options.pop("encoder_name")
+    sections = {str(kind_of(section)): section for section in sections_in(ModelConfig)}
+    kinds = {kind.replace("_", ""): kind for kind in sections}
+    if "encoder" in options and not word.startswith("smp"):
+        return SmpConfig(decoder=word, **options)
+    kind = kinds.get(word) or ALIASES.get(word)
+    if kind is None:
+        close = get_close_matches(word, [*kinds, *ALIASES], 1)
+        hint = f"Did you mean {kinds.get(close[0]) or ALIASES[close[0]]}?" if close else ""
+        raise ModelError(f"{name!r} is no network. {hint} Available: {', '.join(MODELS)}.".replace("  ", " "))
+    section: ModelConfig = sections[kind](**options)  # type: ignore[assignment]
+    return section
+
+
+def settle_norm(config: ModelConfig, batch_size: int) -> ModelConfig:
     """The section with ``norm: auto`` replaced by the norm this batch size gets: what belongs into a saved model."""
-    return config.model_copy(update={"norm": norm_for_batch(config.norm, batch_size)})
+    norm = getattr(config, "norm", None)  # ready-made encoders bring their own
+    return config if norm is None else config.model_copy(update={"norm": norm_for_batch(norm, batch_size)})
 
 
 def count_parameters(model: nn.Module, *, trainable_only: bool = True) -> int:

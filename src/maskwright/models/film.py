@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from maskwright.errors import ShapeError
+from maskwright.errors import ModelError, ShapeError
+from maskwright.models.blocks import build_activation, build_norm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-__all__ = ["FilmGenerator", "Modulation", "as_conditions"]
+__all__ = ["BottleneckCondition", "FilmGenerator", "Modulation", "as_conditions", "check_scale"]
 
 
 class Modulation:
@@ -62,12 +63,54 @@ class FilmGenerator(nn.Module):
         return [Modulation(gamma, beta) for gamma, beta in pairs]
 
 
-def as_conditions(condition: Tensor, batch: int) -> Tensor:
+class BottleneckCondition(nn.Module):
+    """A number set beside the deepest features as further channels, and a 1x1 convolution of both.
+
+    Written as the sum of what comes of each, which is the same and copies nothing.
+
+    Args:
+        channels: Channels of the features.
+        hidden: Channels that stand for the number, out of a network of a quarter, a half and all of this width.
+        scale: Conditions are divided by this, so that usual ones lie in 0..1.
+        norm: ``batch``, ``group`` or ``instance``.
+        activation: A key of ``ACTIVATIONS``.
+    """
+
+    def __init__(self, channels: int, hidden: int, scale: float, norm: str, activation: str) -> None:
+        super().__init__()
+        self.scale = float(scale)
+        narrow, middle = max(hidden // 4, 1), max(hidden // 2, 1)
+        self.embed = nn.Sequential(
+            nn.Linear(1, narrow), nn.ReLU(), nn.Linear(narrow, middle), nn.ReLU(), nn.Linear(middle, hidden)
+        )
+        self.from_condition = nn.Linear(hidden, channels, bias=False)
+        self.from_features = nn.Conv2d(channels, channels, kernel_size=1, bias=False)
+        self.norm = build_norm(norm, channels)
+        self.activation = build_activation(activation)
+
+    def forward(self, features: Tensor, conditions: Tensor) -> Tensor:
+        """Features (B, C, H, W) and conditions (B, K) to (B * K, C, H, W)."""
+        scaled = conditions.to(self.from_condition.weight.dtype)[..., None] / self.scale
+        shift = self.from_condition(self.embed(scaled))[..., None, None]  # (B, K, C, 1, 1)
+        joined = (self.from_features(features)[:, None] + shift).flatten(0, 1)
+        return self.activation(self.norm(joined))  # type: ignore[no-any-return]
+
+
+def check_scale(condition_scale: float) -> None:
+    """Raise ModelError unless heights can be divided by it."""
+    if condition_scale <= 0:
+        raise ModelError(f"condition_scale: {condition_scale:g} must be larger than 0; heights are divided by it.")
+
+
+def as_conditions(condition: Tensor | None, batch: int) -> Tensor:
     """Conditions given as (B,), (B, 1) or (B, K), as (B, K).
 
     Raises:
+        ModelError: If there are none.
         ShapeError: If there is not one row for each image.
     """
+    if condition is None:
+        raise ModelError("This network needs heights in metres as condition, (batch,) or (batch, K); none was given.")
     conditions = condition[:, None] if condition.ndim == 1 else condition
     if conditions.ndim != 2 or conditions.shape[0] != batch or conditions.shape[1] == 0:
         raise ShapeError(

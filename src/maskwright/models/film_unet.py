@@ -1,15 +1,14 @@
-"""U-Net whose decoder is modulated by heights, so that one network answers any height."""
+"""U-Net whose decoder is told heights, so that one network answers any height."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from torch import nn
 
 from maskwright.errors import ModelError
-from maskwright.models.blocks import initialise, pad_to_multiple
-from maskwright.models.film import FilmGenerator, as_conditions
-from maskwright.models.unet import Decoder, Encoder, check_image, check_sizes, level_widths, receptive_halo_px
+from maskwright.models.film import BottleneckCondition, FilmGenerator, as_conditions, check_scale
+from maskwright.models.trunk import Trunk, TrunkOptions, check_sizes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,25 +16,18 @@ if TYPE_CHECKING:
 __all__ = ["FilmUNet"]
 
 
-class FilmUNet(nn.Module):
+class FilmUNet(Trunk):
     """U-Net with FiLM in every level of the decoder and at the head; the encoder runs once for all heights.
 
     The head's modulation lets the height move the logit of every pixel, which is most of what a height does.
 
     Args:
         in_channels: Channels of the image.
-        base_channels: Channels of the first level; doubled at each level below.
-        depth: Times the image is halved, 1 or more.
-        norm: ``batch``, ``group`` or ``instance``.
-        activation: ``relu``, ``leaky_relu``, ``gelu``, ``silu`` or ``mish``.
-        dropout: Share of channels dropped at the bottleneck in training, in 0..1.
-        upsampling: ``bilinear`` or ``transpose``.
-        init: ``kaiming``, ``xavier``, ``orthogonal`` or ``default``.
-        film_hidden: Width of the small network that turns a height into modulation.
+        film_hidden: Width of the small network that a height goes through.
         condition_scale: Heights are divided by this, so that usual ones lie in 0..1.
-
-    Attributes:
-        receptive_field_px: As of ``UNet``.
+        condition_by: ``film``; ``bottleneck``, where the height stands beside the deepest features as further channels;
+            or ``both``.
+        options: Those of ``TrunkOptions``.
 
     Raises:
         ModelError: If an option is unknown or out of range.
@@ -45,29 +37,23 @@ class FilmUNet(nn.Module):
         self,
         in_channels: int,
         *,
-        base_channels: int = 32,
-        depth: int = 4,
-        norm: str = "batch",
-        activation: str = "relu",
-        dropout: float = 0.0,
-        upsampling: str = "bilinear",
-        init: str = "kaiming",
         film_hidden: int = 64,
         condition_scale: float = 30.0,
+        condition_by: str = "film",
+        **options: Unpack[TrunkOptions],
     ) -> None:
-        super().__init__()
-        check_sizes(in_channels=in_channels, base_channels=base_channels, depth=depth, film_hidden=film_hidden)
-        if condition_scale <= 0:
-            raise ModelError(f"condition_scale: {condition_scale:g} must be larger than 0; heights are divided by it.")
-        widths = level_widths(base_channels, depth)
-        self.in_channels = in_channels
-        self.multiple = 2**depth
-        self.receptive_field_px = receptive_halo_px(depth, upsampling) if norm == "batch" else None
-        self.encoder = Encoder(in_channels, widths, norm, activation, dropout)
-        self.decoder = Decoder(widths, norm, activation, upsampling)
-        self.head = nn.Conv2d(widths[0], 1, kernel_size=1)
-        self.film = FilmGenerator((*widths[-2::-1], 1), film_hidden, condition_scale)
-        initialise(self, init, activation)
+        super().__init__(in_channels, **options)
+        check_sizes(film_hidden=film_hidden)
+        check_scale(condition_scale)
+        if condition_by not in ("film", "bottleneck", "both"):
+            raise ModelError(f"model.condition_by: {condition_by!r} is unknown. Available: film, bottleneck, both.")
+        self.head = nn.Conv2d(self.widths[0], 1, kernel_size=1)
+        self.film = self.bottleneck = None
+        if condition_by != "bottleneck":
+            self.film = FilmGenerator((*self.widths[-2::-1], 1), film_hidden, condition_scale)
+        if condition_by != "film":
+            self.bottleneck = BottleneckCondition(self.widths[-1], film_hidden, condition_scale, *self._style)
+        self._initialise()
 
     def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
         """Logits at each height.
@@ -83,11 +69,13 @@ class FilmUNet(nn.Module):
             ShapeError: If the image has other channels, or the condition not one row for each image.
             ModelError: If no condition is given.
         """
-        check_image(image, self.in_channels)
-        if condition is None:
-            raise ModelError("film_unet needs heights in metres as condition, (batch,) or (batch, K); none was given.")
-        *levels, head = self.film(as_conditions(condition, image.shape[0]))
-        height, width = image.shape[2:]
-        features = self.decoder(self.encoder(pad_to_multiple(image, self.multiple)), levels)
-        logits: Tensor = head.apply_to(self.head(features))
-        return logits.view(image.shape[0], -1, *logits.shape[2:])[:, :, :height, :width]
+        features = self.encode(image)
+        conditions = as_conditions(condition, image.shape[0])
+        if self.bottleneck is not None:
+            features[-1] = self.bottleneck(features[-1], conditions)
+        if self.film is None:
+            logits: Tensor = self.head(self.decoder(features))
+        else:
+            *levels, head = self.film(conditions)
+            logits = head.apply_to(self.head(self.decoder(features, levels)))
+        return logits.view(image.shape[0], -1, *logits.shape[2:])[:, :, : image.shape[2], : image.shape[3]]

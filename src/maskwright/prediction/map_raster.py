@@ -24,8 +24,9 @@ from maskwright.config.prediction import PredictionConfig
 from maskwright.data.gap_statistics import GapCounter
 from maskwright.data.sources import HeightFile, open_heights
 from maskwright.data.sources.alignment import differences
+from maskwright.data.sources.height_file import read_header
 from maskwright.data.targets import GAP, NO_GAP
-from maskwright.errors import PredictionError, RunError
+from maskwright.errors import DataError, PredictionError, RunError
 from maskwright.files import check_writable, explain_os_error, write_json
 from maskwright.pixels import IGNORE_INDEX
 from maskwright.prediction.blending import WindowAxis, plan_axis
@@ -80,7 +81,7 @@ def map_raster(
     out_dir: Path,
     heights_m: tuple[float, ...],
     settings: PredictionConfig,
-    nodata: float | None,
+    nodata: tuple[float | str | None, float | str | None],
     progress: Progress | None,
 ) -> RasterResult:
     """See :meth:`Predictor.predict_raster`.
@@ -91,18 +92,26 @@ def map_raster(
         out_dir: Folder for the results.
         heights_m: Heights to answer, rising.
         settings: Windows, blending, outputs.
-        nodata: Value meaning "not measured"; None: the file's tag.
+        nodata: For each raster the value meaning "not measured", "tag" or "none"; None: the file's tag, else the rule
+            of the training.
         progress: Called with (done, total, what is being done).
     """
     started = time.perf_counter()
     with ExitStack() as stack:
-        files = [stack.enter_context(open_heights(path, nodata)) for path in paths]
+        files = [
+            stack.enter_context(open_heights(path, _nodata_rule(predictor, path, kind, wish)))
+            for path, kind, wish in zip(paths, predictor.card.bands, nodata, strict=False)
+        ]
         _require_one_grid(files)
         job = _Job(predictor, files, out_dir, heights_m, settings, progress or _silent)
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=cache_bytes(files, len(heights_m))))
         folder = stack.enter_context(_staging(out_dir, paths[0].stem, job.bytes_needed))
         result = job.run(folder, started)
         return _moved_into_place(result, out_dir)
+
+
+def _nodata_rule(predictor: Predictor, path: Path, kind: str, wish: float | str | None) -> float | str | None:
+    return predictor.card.nodata_of(kind, read_header(path).tag) if wish is None else wish
 
 
 class _Job:
@@ -172,8 +181,15 @@ class _Job:
         grid, card = self.grid, self.predictor.card
         self.progress(0, 1, "reference surface")
         reads = [self.thumbnail.watching(self.files[0].read), *(file.read for file in self.files[1:])]
+        try:
+            scene = SceneInput(card.bands, reads, grid.height, grid.width, card.normaliser, grid.pixel_size_m)
+        except DataError as cause:
+            name = self.files[0].path.name
+            if name in str(cause):
+                raise
+            raise PredictionError(f"{name}: {cause}") from cause
         bands = stream(
-            SceneInput(card.bands, reads, grid.height, grid.width, card.normaliser, grid.pixel_size_m),
+            scene,
             self.rows,
             self.cols,
             lambda images: self.predictor.raw_probs(images, self.heights_m),

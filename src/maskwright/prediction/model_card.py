@@ -11,6 +11,7 @@ import pydantic
 
 from maskwright.checkpoints import load_description
 from maskwright.config.model import ModelConfig
+from maskwright.config.prediction import PredictionConfig
 from maskwright.data.normalise import Normaliser, normaliser_from_dict
 from maskwright.errors import CheckpointError, MaskwrightError, PredictionError
 from maskwright.tasks.build import task_from_dict
@@ -38,6 +39,9 @@ class ModelCard:
         pixel_size_m: Smallest and largest pixel of the training sites, metres.
         tile_px: Side of the training tiles.
         sha256: Hash of its weights.
+        prediction: How its experiment wants it applied.
+        nodata: By kind of raster the value that means "not measured" where a file declares none; ``"none"``: no value
+            does, whatever the file declares.
     """
 
     task: HeightGaps
@@ -49,6 +53,8 @@ class ModelCard:
     pixel_size_m: tuple[float, float]
     tile_px: int
     sha256: str
+    prediction: PredictionConfig
+    nodata: Mapping[str, float | str | None]
 
     @classmethod
     def load(cls, folder: Path) -> ModelCard:
@@ -68,7 +74,7 @@ class ModelCard:
             smallest, largest = description["pixel_size_m"]
             return cls(
                 task=task_from_dict(description["task"]),
-                architecture=adapter.validate_python(description["model"]),
+                architecture=adapter.validate_python(description["model"]).bare(),
                 batch_size=int(description["batch_size"]),
                 bands=_BANDS[description["input"]],
                 normaliser=normaliser_from_dict(description["normaliser"]),
@@ -76,6 +82,8 @@ class ModelCard:
                 pixel_size_m=(float(smallest), float(largest)),
                 tile_px=int(description["tile_px"]),
                 sha256=str(description["weights"]["sha256"]),
+                prediction=PredictionConfig.model_validate(description["prediction"]),
+                nodata={str(kind): rule for kind, rule in description["nodata"].items()},
             )
         except KeyError as cause:
             raise CheckpointError(
@@ -85,6 +93,11 @@ class ModelCard:
             raise CheckpointError(
                 f"{path} cannot be understood: {cause}. Save the model again with this version."
             ) from cause
+
+    def nodata_of(self, kind: str, tag: float | None) -> float | str | None:
+        """What means "not measured" in a raster of a kind: its own tag, else the rule of the training."""
+        rule = self.nodata.get(kind)
+        return rule if rule == "none" or tag is None else None
 
     def heights(self, heights_m: Sequence[float] | None) -> tuple[float, ...]:
         """The heights to answer: those asked for, rising, or the model's own.

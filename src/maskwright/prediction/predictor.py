@@ -109,8 +109,9 @@ class Predictor:
         heights_m: Sequence[float] | None = None,
         *,
         settings: PredictionConfig | None = None,
-        nodata: float | None = None,
+        nodata: float | str | None = None,
         chm: str | Path | None = None,
+        chm_nodata: float | str | None = None,
         progress: Callable[[int, int, str], None] | None = None,
     ) -> RasterResult:
         """Map gaps on a raster of any size; memory grows with its width, not its height.
@@ -120,27 +121,30 @@ class Predictor:
             out_dir: Folder for maps, polygons, picture and summary; made if missing. Files of an earlier prediction of
                 this raster are replaced, all at the end, and none if something fails.
             heights_m: Heights in metres; unset: those of ``settings``, then those the model was scored at.
-            settings: Windows, blending, outputs.
-            nodata: Value meaning "not measured"; unset: the file's tag.
+            settings: Windows, blending, outputs; unset: as the model's experiment says.
+            nodata: Value meaning "not measured", ``"tag"`` for the file's own or ``"none"``; unset: the file's tag,
+                else the value of the training.
             chm: Canopy height model on the same grid, for a model that sees both.
+            chm_nodata: The same as ``nodata`` for that one.
             progress: Called with (done, total, what is being done).
 
         Raises:
             PredictionError: If the model cannot be applied to the raster, or the results cannot be written.
             DataError: If the raster cannot be read.
         """
-        settings = settings or PredictionConfig()
+        settings = settings or self.card.prediction
         if chm is not None and "chm" not in self.card.bands[1:]:
             raise PredictionError(
                 f"This model sees a {self.card.bands[0].upper()} only; leave the canopy height model {chm} out."
             )
         if chm is None and len(self.card.bands) > 1:
             raise PredictionError(
-                f"This model sees a DSM and a CHM; {path} is taken as the DSM, so give the CHM as well (chm)."
+                f"This model sees a DSM and a CHM; {path} is taken as the DSM, so give the CHM as well "
+                "(--chm, in Python chm=)."
             )
         paths = [Path(path)] if chm is None else [Path(path), Path(chm)]
         asked = self.card.heights(settings.heights_m if heights_m is None else heights_m)
-        return map_raster(self, paths, Path(out_dir), asked, settings, nodata, progress)
+        return map_raster(self, paths, Path(out_dir), asked, settings, (nodata, chm_nodata), progress)
 
     def logits(self, image: Tensor, heights_m: Sequence[float]) -> Tensor:
         """Raw output (B, K, H, W) on the device for input (B, C, H, W), normalised as in training."""

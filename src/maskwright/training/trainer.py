@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from maskwright.checkpoints import CheckpointStore, load_state, save_state
+from maskwright.checkpoints import CheckpointStore, Loaded, load_state, save_state
 from maskwright.config.callbacks import CallbacksConfig
 from maskwright.config.checkpoints import CheckpointsConfig
 from maskwright.config.optim import OptimConfig
@@ -210,8 +210,8 @@ class Trainer:
         Raises:
             CheckpointError: If no epoch was completed.
         """
-        if self.store is not None:
-            loaded = self.store.load_best()
+        loaded = self._best_on_disk()
+        if loaded is not None:
             weights = loaded.state["model"]
             for note in loaded.notes:
                 self.state.note("warning", message=note)
@@ -224,6 +224,18 @@ class Trainer:
         model = copy.deepcopy(self.model).cpu()
         model.load_state_dict(weights)
         return model.eval()
+
+    def _best_on_disk(self) -> Loaded | None:
+        """The best checkpoint; None if there is no run folder, or none on disk where this process still has its own."""
+        if self.store is None:
+            return None
+        try:
+            return self.store.load_best()
+        except CheckpointError as error:
+            if self._best_weights.weights is None:
+                raise
+            self.state.note("warning", message=f"The best weights are taken from memory: {error}")
+            return None
 
     def save_checkpoint(self, path: str | Path) -> None:
         """Write the whole state of the run to ``path``, durably. Raises CheckpointError if the disk refuses."""
@@ -274,14 +286,14 @@ class Trainer:
     def _saving(self, settings: CheckpointsConfig) -> list[Callback]:
         if self.store is None:
             return [self._best_weights]
-        saving = Checkpointing(
+        saving: Callback = Checkpointing(
             self.store,
             every_epochs=settings.every_epochs,
             every_steps=settings.every_steps,
             every_minutes=settings.every_minutes,
             description=self.description,
         )
-        return [saving]
+        return [self._best_weights, saving]  # in memory too: a disk that was full must not cost the model
 
     def _result(self) -> TrainResult:
         best = self.state.best

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskwright.config import Experiment, PredictionConfig
+from maskwright.config import Experiment
 from maskwright.errors import TrainingError
 from maskwright.tracking.history import History
 from maskwright.workflows.evaluate import Evaluation, Progress
@@ -57,7 +57,14 @@ def demo_experiment(out: Path, dsm: Path, chm: Path, *, seed: int) -> Experiment
     )
 
 
-def run_demo(out: Path, *, seed: int = 1, say: Callable[[str], None], progress: Progress | None = None) -> DemoResult:
+def run_demo(
+    out: Path,
+    *,
+    seed: int = 1,
+    say: Callable[[str], None],
+    progress: Progress | None = None,
+    own_process: bool = False,
+) -> DemoResult:
     """Run it.
 
     Args:
@@ -65,6 +72,7 @@ def run_demo(out: Path, *, seed: int = 1, say: Callable[[str], None], progress: 
         seed: Of the forest and of the training.
         say: Called with lines for a person.
         progress: Called with (done, total, what).
+        own_process: As for ``train``.
 
     Raises:
         TrainingError: If it was stopped before its end.
@@ -75,13 +83,12 @@ def run_demo(out: Path, *, seed: int = 1, say: Callable[[str], None], progress: 
 
     say("Inventing a forest of 2048 x 2048 m: terrain, crowns, gaps, an edge that was not measured.")
     dsm, chm = write_forest(out / "data", seed=seed)
-    outcome = train(demo_experiment(out, dsm, chm, seed=seed), say=say, progress=progress)
+    experiment = demo_experiment(out, dsm, chm, seed=seed)
+    outcome = train(experiment, say=say, progress=progress, own_process=own_process)
     if outcome.evaluation is None:
         raise TrainingError(f"The demo was stopped. {' '.join(outcome.lines)}")
     say("Mapping the whole forest.")
-    (result,) = predict(
-        outcome.folder.path, dsm, out / "maps", heights_m=_HEIGHTS_M, settings=PredictionConfig(), progress=progress
-    )
+    (result,) = predict(outcome.folder.path, dsm, out / "maps", heights_m=_HEIGHTS_M, progress=progress)
     report = out / "report.html"
     write_run_report(
         report,

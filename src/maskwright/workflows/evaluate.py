@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from maskwright.errors import DataError
 from maskwright.metrics import SCORES, bootstrap, group_counts, verdict
 from maskwright.metrics.baselines import everything_counts, nothing_counts, prevalence_counts, pseudo_canopy
 from maskwright.metrics.grid import GridMeter
+from maskwright.workflows.assemble import gap_shares
 
 if TYPE_CHECKING:
     from torch import nn
@@ -71,6 +72,26 @@ class Evaluation:
         values = [row.scores["iou"] for row in self.model if not math.isnan(row.scores["iou"])]
         return float(np.mean(values)) if values else math.nan
 
+    def at_heights(self, heights_m: Sequence[float]) -> Evaluation:
+        """The same numbers at some of the heights."""
+        kept = [k for k, height in enumerate(self.heights_m) if height in heights_m]
+        if len(kept) == len(self.heights_m):
+            return self
+
+        def pick(rows: Sequence[Any]) -> list[Any]:
+            return [rows[k] for k in kept]
+
+        named = tuple(f"At {self.heights_m[k]:g} m " for k in kept)
+        return replace(
+            self,
+            heights_m=tuple(pick(self.heights_m)),
+            model=pick(self.model),
+            baselines={name: pick(rows) for name, rows in self.baselines.items()},
+            grid=pick(self.grid),
+            sites={site: pick(rows) for site, rows in self.sites.items()},
+            sentences=[text for text in self.sentences if text.startswith(named) or not text.startswith("At ")],
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for ``evaluation.json``; what is not defined is None."""
         plain: dict[str, Any] = _plain(asdict(self) | {"mean_iou": self.mean_iou})
@@ -108,7 +129,7 @@ def evaluate_part(
     pixel_size_m = {scene.name: scene.grid.pixel_size_m for scene in source.scenes}
     counts, places, grid, violations = _run_model(model, task, loader, heights, metrics, pixel_size_m, progress)
     blocks = _block_ids(places, metrics.block_m, pixel_size_m)
-    train_share = _gap_shares(source, split.tiles["train"], heights)
+    train_share = gap_shares(source, split.tiles["train"], heights)
     baseline_counts: dict[str, np.ndarray] = {
         "nothing is a gap": nothing_counts(counts),
         "everything is a gap": everything_counts(counts),
@@ -217,17 +238,6 @@ def _block_ids(places: Sequence[Place], block_m: float | None, pixel_size_m: Map
         centre_col = place.window.col + place.window.width / 2
         ids.append((place.scene, int(centre_row // side), int(centre_col // side)))
     return ids
-
-
-def _gap_shares(source: HeightRasters, places: Sequence[Place], heights: Sequence[float]) -> np.ndarray:
-    """Share of valid pixels below each height on the given tiles: (K,)."""
-    below, valid_pixels = np.zeros(len(heights), dtype=np.int64), 0
-    for place in places:
-        _, canopy, valid = source.sample(place.scene, place.window)
-        values = canopy[valid]
-        valid_pixels += values.size
-        below += np.array([np.count_nonzero(values < height) for height in heights])
-    return below / max(valid_pixels, 1)
 
 
 def _pseudo_canopy_counts(

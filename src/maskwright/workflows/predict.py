@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from maskwright.config import PredictionConfig
 from maskwright.errors import PredictionError
@@ -21,11 +21,13 @@ def predict(
     out: str | Path,
     *,
     heights_m: Sequence[float] | None = None,
-    settings: PredictionConfig | None = None,
-    nodata: float | None = None,
+    settings: PredictionConfig | Mapping[str, Any] | None = None,
+    nodata: float | str | None = None,
     chm: str | Path | None = None,
+    chm_nodata: float | str | None = None,
     device: str = "auto",
     progress: Callable[[int, int, str], None] | None = None,
+    on_result: Callable[[RasterResult], None] | None = None,
 ) -> list[RasterResult]:
     """Map gaps on one or several height rasters.
 
@@ -34,19 +36,40 @@ def predict(
         rasters: GeoTIFFs of the kind the model was trained on.
         out: Folder for maps, polygons, pictures and summaries; made if missing.
         heights_m: Heights in metres; unset: those of ``settings``, then those the model was scored at.
-        settings: Windows, blending, outputs.
-        nodata: Value meaning 'not measured' where a raster declares none.
-        chm: Canopy height model, for a model that sees both.
+        settings: Windows, blending, outputs, whole; or some of them by name, the others as the model's experiment says.
+        nodata: Value meaning 'not measured', ``tag`` or ``none``; unset: the file's tag, else as in the training.
+        chm: Canopy height model, for a model that sees both; one raster only then.
+        chm_nodata: As ``nodata``, for the canopy height model.
         device: ``auto``, ``cpu``, ``cuda`` ...
         progress: Called with (done, total, what).
+        on_result: Called with each result as soon as its files are in place.
 
     Raises:
         PredictionError: If the model cannot be applied to a raster; names the raster.
+        DataError: If a raster cannot be read; all headers are read before the first is mapped.
     """
+    from maskwright.data.sources import open_heights
     from maskwright.prediction import Predictor
 
-    settings = settings or PredictionConfig()
     paths = [Path(rasters)] if isinstance(rasters, (str, Path)) else [Path(path) for path in rasters]
+    _check_names(paths, Path(out), chm)
+    for path in paths:
+        open_heights(path).close()
+    predictor = Predictor.load(run, device=device)
+    if not isinstance(settings, PredictionConfig):
+        settings = PredictionConfig(**{**predictor.card.prediction.to_dict(), **(settings or {})})
+    results = []
+    for path in paths:
+        result = predictor.predict_raster(
+            path, out, heights_m, settings=settings, nodata=nodata, chm=chm, chm_nodata=chm_nodata, progress=progress
+        )
+        if on_result is not None:
+            on_result(result)
+        results.append(result)
+    return results
+
+
+def _check_names(paths: Sequence[Path], out: Path, chm: str | Path | None) -> None:
     if not paths:
         raise PredictionError("No raster was named. Give one or more GeoTIFFs after the run.")
     missing = [str(path) for path in paths if not path.is_file()]
@@ -59,10 +82,5 @@ def predict(
             f"Several rasters are called {twice[0]}; their maps would overwrite each other in {out}. "
             "Predict them into folders of their own."
         )
-    predictor = Predictor.load(run, device=device)
-    return [
-        predictor.predict_raster(
-            path, out, heights_m or settings.heights_m, settings=settings, nodata=nodata, chm=chm, progress=progress
-        )
-        for path in paths
-    ]
+    if chm is not None and len(paths) > 1:
+        raise PredictionError(f"{chm} cannot belong to {len(paths)} surfaces. Predict them one at a time.")

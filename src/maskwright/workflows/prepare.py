@@ -21,6 +21,7 @@ from maskwright.files import check_writable, temporary_path, write_json
 from maskwright.pixels import IGNORE_INDEX
 from maskwright.prediction.vectorise import vectorise_mask
 from maskwright.types import Window
+from maskwright.workflows.assemble import require_gaps
 
 if TYPE_CHECKING:
     from maskwright.data.sources.interface import Grid, Scene
@@ -106,15 +107,23 @@ def prepare_gaps(
     heights = tuple(sorted({float(height) for height in heights_m}))
     if not heights or heights[0] <= 0:
         raise DataError(f"Heights must be larger than 0 m, got {list(heights_m)}. For example --heights 2 5 10.")
+    wish = cleaning or Cleaning()
+    if wish.max_gap_px is not None and len(heights) > 1:
+        raise DataError(
+            "A largest gap size (max_gap_px) takes one height at a time: a gap too large at one height may be small "
+            "at a lower one, and then gaps at the lower height would no longer lie inside those at the higher. "
+            "Run it once for each height."
+        )
     # The network's input plays no part here, so sites with a CHM alone need no terrain.
     source = build_source(data.model_copy(update={"input": "chm"}))
+    require_gaps(heights, source)
     out.mkdir(parents=True, exist_ok=True)
     check_writable(out)
     written = []
     for index, scene in enumerate(source.scenes):
         if progress is not None:
             progress(index, len(source.scenes), scene.name)
-        written.append(_prepare_scene(source, scene, heights, out, cleaning or Cleaning(), polygons))
+        written.append(_prepare_scene(source, scene, heights, out, wish, polygons))
     if progress is not None:
         progress(len(source.scenes), len(source.scenes), "done")
     return written

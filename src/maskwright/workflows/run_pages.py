@@ -12,7 +12,7 @@ import torch
 
 from maskwright.checkpoints import save_model
 from maskwright.data.loaders import EvalLoader
-from maskwright.errors import CheckpointError
+from maskwright.errors import CheckpointError, RunError
 from maskwright.pictures import contact_sheet, height_colors, overlay_heights, shade
 from maskwright.tracking.history import History
 from maskwright.training import Callback, TrainState
@@ -121,7 +121,10 @@ class RunReport(Callback):
         if self._written_s is not None and now - self._written_s < _REPORT_EVERY_S:
             return
         self._written_s = now
-        _write_report(self.folder, self.parts)
+        try:
+            _write_report(self.folder, self.parts)
+        except RunError as error:  # a full disk must not end the training
+            state.note("warning", message=f"The page was not written: {error}")
 
 
 def write_final_report(folder: RunFolder, parts: Parts, evaluation: Evaluation, lines: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskwright.config import Experiment, UNetConfig, load_experiment, save_experiment
+from maskwright.config import Experiment, load_experiment, save_experiment
+from maskwright.devices import choose_device, choose_precision, seed_everything, settle_process
 from maskwright.errors import MaskwrightError, RunError
 from maskwright.files import write_json
 from maskwright.tracking.environment import describe_environment
@@ -38,6 +40,7 @@ class TrainOutcome:
     Attributes:
         folder: The run folder.
         finished: False if the run was stopped before its end; ``lines`` then say how to go on.
+        stop_reason: Why it ended before its last epoch; None if it did not.
         best_score: Best monitored score; None if none was computed.
         best_epoch: Its epoch, from 1.
         evaluation: Numbers on the test ground; None if the run was stopped.
@@ -46,6 +49,7 @@ class TrainOutcome:
 
     folder: RunFolder
     finished: bool
+    stop_reason: str | None
     best_score: float | None
     best_epoch: int | None
     evaluation: Evaluation | None
@@ -58,6 +62,7 @@ def train(
     say: Say | None = None,
     progress: Progress | None = None,
     callbacks: Sequence[Any] = (),
+    own_process: bool = False,
 ) -> TrainOutcome:
     """Train a model as the experiment says, score it on held-out ground, write everything to a new run folder.
 
@@ -66,6 +71,7 @@ def train(
         say: Called with lines for a person: the split, what was noticed, the choices made.
         progress: Called with (done, total, what) while the final numbers are made.
         callbacks: Further watchers of the training.
+        own_process: True if the process exists for this run alone, so that its threads and its memory may be settled.
 
     Raises:
         MaskwrightError: Whatever stands in the way, before the run folder is made where it can be known by then.
@@ -75,7 +81,8 @@ def train(
     folder = RunFolder.create(experiment.tracking.output_dir, experiment.name)
     save_experiment(experiment, folder.config)
     _write_manifest(parts, folder)
-    return _run(parts, folder, continued=False, say=say, progress=progress, callbacks=callbacks)
+    choices = settle_process(experiment.training.threads, own_process)
+    return _run(parts, folder, choices, continued=False, say=say, progress=progress, callbacks=callbacks)
 
 
 def resume(
@@ -84,8 +91,13 @@ def resume(
     say: Say | None = None,
     progress: Progress | None = None,
     callbacks: Sequence[Any] = (),
+    own_process: bool = False,
+    quiet: bool = False,
 ) -> TrainOutcome:
     """Continue a run from its newest good checkpoint, with the settings and the split it was begun with.
+
+    The arguments are those of :func:`train`; ``quiet`` keeps this attempt's progress off the screen. The number of
+    threads stays that of the first attempt, since sums are rounded differently with another.
 
     Raises:
         RunError: If ``run`` is no run folder, is still at work, or its data has changed.
@@ -95,10 +107,15 @@ def resume(
     say = say or log.info
     folder = RunFolder.open(Path(run))
     experiment = load_experiment([folder.config])
+    if quiet:
+        tracking = experiment.tracking.model_copy(update={"quiet": True})
+        experiment = experiment.model_copy(update={"tracking": tracking})
     parts = assemble(experiment, split=read_manifest(folder.splits))
     _check_same_data(parts, folder)
-    folder.record.begin_attempt()
-    return _run(parts, folder, continued=True, say=say, progress=progress, callbacks=callbacks)
+    record = folder.record.begin_attempt()
+    threads = experiment.training.threads or record.get("process_choices", {}).get("threads")
+    choices = settle_process(threads, own_process)
+    return _run(parts, folder, choices, continued=True, say=say, progress=progress, callbacks=callbacks)
 
 
 def describe_model(parts: Parts) -> dict[str, Any]:
@@ -120,26 +137,32 @@ def describe_model(parts: Parts) -> dict[str, Any]:
         "pixel_size_m": [min(sizes), max(sizes)],
         "tile_px": experiment.data.tiles.size_px,
         "probability_threshold": experiment.metrics.probability_threshold,
+        "prediction": experiment.prediction.to_dict(),
+        "nodata": _nodata_rules(experiment),
     }
+
+
+def _nodata_rules(experiment: Experiment) -> dict[str, float | str | None]:
+    """What means "not measured", by kind of raster, where the files do not say it themselves."""
+    data = experiment.data
+    return {"dsm": data.nodata, "chm": data.nodata if data.chm_nodata == "tag" else data.chm_nodata}
 
 
 def _run(
     parts: Parts,
     folder: RunFolder,
+    process: dict[str, Any],
     *,
     continued: bool,
     say: Say,
     progress: Progress | None,
     callbacks: Sequence[Any],
 ) -> TrainOutcome:
-    from maskwright.devices import choose_device, choose_precision, prepare_process, seed_everything
-
     experiment = parts.experiment
     started = time.monotonic()
     with _log_file(folder.log):
         record = folder.record
         try:
-            process = prepare_process(experiment.training.threads)
             device = choose_device(experiment.training.device)
             precision = choose_precision(experiment.training.precision, device)
             seed_everything(experiment.training.seed)
@@ -179,7 +202,7 @@ def _build_trainer(
 
     experiment, task = parts.experiment, parts.experiment.task
     # A network without condition answers all its heights at once, so every sample asks all of them.
-    fixed = type(experiment.model) is UNetConfig
+    fixed = not experiment.model.conditioned
     train_loader, eval_loaders = build_loaders(
         experiment.data,
         parts.source,
@@ -233,7 +256,7 @@ def _finish(
         log.warning("%s never had a value, so the weights of the last epoch are kept.", trainer.monitor.name)
     model = trainer.model.eval() if result.best_epoch is None else trainer.best_model()
     evaluation = evaluate_part(
-        model,
+        model.to(trainer.state.device),
         parts.task,
         loaders[1]["test"],
         parts.source,
@@ -250,12 +273,15 @@ def _finish(
     save_model(folder.model, model, describe_model(parts) | {"scores": scores})
     write_json(folder.path / "evaluation.json", evaluation.to_dict())
     lines = _last_lines(parts, folder, trainer, result, evaluation)
-    write_final_report(folder, parts, evaluation, lines)
+    try:
+        write_final_report(folder, parts, evaluation, lines)
+    except RunError as error:  # the numbers are known; a page that cannot be written must not hide them
+        log.warning("The page was not written: %s", error)
     folder.record.update(
         status="finished", reason=result.stop_reason, minutes=round((time.monotonic() - started) / 60, 2)
     )
     log.info("%s", "\n".join(lines))
-    return TrainOutcome(folder, True, result.best_score, result.best_epoch, evaluation, lines)
+    return TrainOutcome(folder, True, result.stop_reason, result.best_score, result.best_epoch, evaluation, lines)
 
 
 def _last_lines(
@@ -289,11 +315,18 @@ def _last_lines(
 
 
 def _predict_command(parts: Parts, folder: RunFolder) -> str:
-    heights = " ".join(f"{height:g}" for height in parts.experiment.task.heights_m)
-    on_test = {place.scene for place in parts.split.tiles["test"]}
-    # A scene with a surface of its own has more than one file; one with a CHM alone is no surface.
-    scene = max((scene for scene in parts.source.scenes if scene.name in on_test), key=lambda scene: len(scene.files))
-    return f"maskwright predict {folder.path} {scene.files[0]} --heights {heights} --out maps"
+    """The command that maps a test site; a word in capitals where the experiment holds no raster of the right kind."""
+    data, on_test = parts.experiment.data, {place.scene for place in parts.split.tiles["test"]}
+    kind = "chm" if data.input == "chm" else "dsm"
+    fitting = [site for site in parts.source.sites if site.name in on_test and getattr(site, kind) is not None]
+    if data.input == "both":
+        fitting = [site for site in fitting if site.chm is not None]
+    raster = str(getattr(fitting[0], kind)) if fitting else f"YOUR_{kind.upper()}.tif"
+    words = ["maskwright", "predict", str(folder.path), raster]
+    if data.input == "both":
+        words += ["--chm", str(fitting[0].chm) if fitting else "YOUR_CHM.tif"]
+    words += ["--heights", *(f"{height:g}" for height in parts.experiment.task.heights_m), "--out", "maps"]
+    return shlex.join(words)
 
 
 def _stopped(folder: RunFolder, trainer: Trainer, result: TrainResult) -> TrainOutcome:
@@ -302,9 +335,9 @@ def _stopped(folder: RunFolder, trainer: Trainer, result: TrainResult) -> TrainO
         best = f" Best so far: {trainer.monitor.name} {_number(result.best_score)} in epoch {result.best_epoch}."
     lines = (
         f"Stopped ({result.stop_reason}) in epoch {trainer.state.epoch + 1}; the state is saved.{best}",
-        f"Next: maskwright train --resume {folder.path}",
+        f"Next: {shlex.join(['maskwright', 'train', '--resume', str(folder.path)])}",
     )
-    return TrainOutcome(folder, False, result.best_score, result.best_epoch, None, lines)
+    return TrainOutcome(folder, False, result.stop_reason, result.best_score, result.best_epoch, None, lines)
 
 
 def _where_it_stands(record: CheckpointRecord | None, folder: RunFolder) -> str:

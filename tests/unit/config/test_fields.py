@@ -76,11 +76,13 @@ def test_a_required_setting_has_no_default() -> None:
 
 
 def test_kinds_are_a_choice_and_their_own_settings_say_when_they_exist() -> None:
-    assert SPECS["model.kind"].choices == ("unet", "film_unet")
+    assert SPECS["model.kind"].choices[:2] == ("unet", "film_unet")
     assert SPECS["model.kind"].default == "film_unet"
     assert "film_unet: U-Net conditioned on a height" in SPECS["model.kind"].help
-    assert SPECS["model.film_hidden"].when == "model.kind = film_unet"
-    assert SPECS["model.depth"].when == ""
+    assert SPECS["model.components"].when == "model.kind = height_cdf"
+    assert SPECS["model.film_hidden"].when.startswith("model.kind = film_unet or model.kind = ")
+    assert SPECS["model.kind"].when == ""
+    assert SPECS["model.decoder"].when == "model.kind = smp or model.kind = smp_film"
     assert SPECS["optim.schedule.pct_start"].when == "optim.schedule.kind = onecycle"
 
 

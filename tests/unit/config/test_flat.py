@@ -109,9 +109,10 @@ def test_the_printed_dictionary_says_for_each_value_why_it_has_no_place() -> Non
     )
     place = "has no place in this version's settings"
     folders = "folders of photographs and masks are no data source; give height rasters by data="
+    encoders = "for a ready-made encoder set model.kind: smp and model.encoder in the experiment"
     assert told == [
-        f'encoder: "resnet34" {place}: networks with a ready-made encoder do not exist.',
-        f'encoder_weights: "imagenet" {place}: networks with a ready-made encoder do not exist.',
+        f'encoder: "resnet34" {place}: {encoders}.',
+        f'encoder_weights: "imagenet" {place}: {encoders}.',
         f'split_dir: "data/splits" {place}: {folders}.',
         f'images_dir: "data/images" {place}: {folders}.',
         f'masks_dir: "data/masks" {place}: {folders}.',
@@ -187,7 +188,7 @@ def test_the_one_alpha_of_the_old_focal_dice_loss_also_weighs_the_classes() -> N
 
 def test_losses_and_networks_that_do_not_exist_are_refused() -> None:
     assert "its terms are bce, dice, focal" in faults(loss="IoU")[0]
-    assert "its networks are unet and film_unet" in faults(architecture="DeepLabV3+")[0]
+    assert "its networks are attention_unet, deeplabv3plus" in faults(architecture="FPN")[0]
     assert convert(model_name="unet_film").model.kind == "film_unet"
     assert convert(model_name="UNet").model.kind == "unet"
 

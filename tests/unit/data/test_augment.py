@@ -201,3 +201,28 @@ def test_oblong_tiles_cannot_be_turned_by_a_quarter() -> None:
     with pytest.raises(ShapeError, match="8 x 12 px cannot be turned by 90 degrees"):
         augment(batch, [draw(turns=1)])
     assert augment(batch, [draw(turns=2)]).image.shape == (1, 1, 8, 12)
+
+
+def test_a_clearing_lowers_canopy_and_surface_by_the_same_metres_and_nothing_else():
+    generator = torch.Generator().manual_seed(3)
+    canopy = 10 + 20 * torch.rand((2, 32, 32), generator=generator)
+    valid = torch.ones((2, 32, 32), dtype=torch.bool)
+    valid[:, :4] = False
+    canopy[~valid] = 0.0
+    ground = torch.where(valid, 3.0, 0.0)
+    image = ((ground + canopy) / 30)[:, None]
+    batch = Batch(image.clone(), canopy.clone(), valid, None, (PLACE, PLACE))
+    draws = [Draw(PLACE, (5.0,), seed=5, clear_share=0.5, regrowth_m=2.0), Draw(PLACE, (5.0,), seed=6)]
+    changed = augment(batch, draws, pixel_size_m=(1.0, 1.0), scale_m=30.0, surface_bands=(0,))
+    cleared = (changed.target[0] == 2.0) & valid[0]
+    assert 0.3 < cleared.float().mean() < 0.6  # half the tile, less what is not valid
+    assert torch.equal(changed.target[0][~cleared], canopy[0][~cleared])
+    torch.testing.assert_close(changed.image[0, 0] * 30, torch.where(valid[0], 3.0 + changed.target[0], 0.0))
+    assert torch.equal(changed.target[1], canopy[1])  # the other sample drew none
+    assert torch.equal(changed.image[1], image[1])
+
+
+def test_a_clearing_needs_heights_in_metres():
+    batch = Batch(torch.zeros(1, 1, 8, 8), torch.zeros(1, 8, 8), torch.ones(1, 8, 8, dtype=torch.bool), None, (PLACE,))
+    with pytest.raises(DataError, match="clearing_p"):
+        augment(batch, [Draw(PLACE, (5.0,), clear_share=1.0)])

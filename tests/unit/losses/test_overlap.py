@@ -3,7 +3,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from maskwright.losses.overlap import DiceLoss, count_samples, dice_loss, dice_sum
+from maskwright.losses.overlap import (
+    DiceLoss,
+    IoULoss,
+    count_images,
+    count_samples,
+    dice_loss,
+    dice_sum,
+    jaccard_loss,
+    lovasz_by_sample,
+    lovasz_softmax_by_sample,
+    tversky_loss,
+)
 
 SURE = 1e4
 EVERYWHERE = torch.ones(1, 2, 2, dtype=torch.bool)
@@ -75,3 +86,68 @@ def test_module_is_the_mean_over_samples_that_count(reduction: str) -> None:
     kept = torch.tensor([0, 2])
     loss = DiceLoss(reduction=reduction)  # type: ignore[arg-type]
     torch.testing.assert_close(loss(logits, mask), loss(logits[kept], mask[kept]))
+
+
+def test_jaccard_by_hand() -> None:
+    target = torch.tensor([1.0, 1.0, 0.0, 0.0]).view(1, 1, 2, 2)
+    loss = jaccard_loss(logits_of([1, 0, 1, 0]), target, EVERYWHERE, smooth=1.0)
+    assert loss.item() == pytest.approx(1 - (1 + 1) / (3 + 1))
+
+
+def test_tversky_by_hand_weighs_false_alarms_and_misses_apart() -> None:
+    target = torch.tensor([1.0, 1.0, 1.0, 0.0]).view(1, 1, 2, 2)
+    loss = tversky_loss(logits_of([1, 0, 0, 1]), target, EVERYWHERE, alpha=0.3, beta=0.7, smooth=1.0)
+    assert loss.item() == pytest.approx(1 - (1 + 1) / (1 + 0.3 * 1 + 0.7 * 2 + 1))
+
+
+def test_tversky_of_equal_weights_is_dice_or_jaccard() -> None:
+    torch.manual_seed(0)
+    logits, target = torch.randn(2, 3, 5, 4), (torch.rand(2, 3, 5, 4) > 0.5).float()
+    valid = torch.rand(2, 5, 4) > 0.3
+    torch.testing.assert_close(
+        tversky_loss(logits, target, valid, alpha=0.5, beta=0.5, smooth=1.0),
+        dice_loss(logits, target, valid, smooth=2.0),
+    )
+    torch.testing.assert_close(
+        tversky_loss(logits, target, valid, alpha=1.0, beta=1.0), jaccard_loss(logits, target, valid)
+    )
+
+
+def test_lovasz_hinge_by_hand() -> None:
+    """Errors 1.5 (wanted), 0.5, 0 and below; taken in falling order they cost 1/2 and then 2/3 of the overlap."""
+    logits = torch.tensor([-0.5, 3.0, -0.5, -2.0]).view(1, 1, 2, 2)
+    target = torch.tensor([1.0, 1.0, 0.0, 0.0]).view(1, 1, 2, 2)
+    loss = lovasz_by_sample(logits, target, EVERYWHERE)
+    assert loss.item() == pytest.approx(1.5 * 1 / 2 + 0.5 * (2 / 3 - 1 / 2))
+
+
+def test_lovasz_of_certain_probabilities_is_the_jaccard_loss() -> None:
+    target = torch.tensor([1.0, 1.0, 0.0, 0.0]).view(1, 1, 2, 2)
+    loss = lovasz_by_sample(logits_of([1, 0, 1, 0]), target, EVERYWHERE, form="sigmoid")
+    assert loss.item() == pytest.approx(1 - 1 / 3)
+
+
+def test_lovasz_softmax_of_certain_classes_is_one_minus_the_mean_overlap_of_those_present() -> None:
+    predicted, classes = torch.tensor([[[0, 0], [1, 1]]]), torch.tensor([[[0, 1], [1, 1]]])
+    logits = torch.nn.functional.one_hot(predicted, 3).movedim(-1, 1) * SURE
+    loss = lovasz_softmax_by_sample(logits, classes, EVERYWHERE)
+    assert loss.shape == (1, 1)
+    assert loss.item() == pytest.approx(1 - (1 / 2 + 2 / 3) / 2)
+
+
+def test_softmax_makes_channels_exclude_each_other() -> None:
+    logits = torch.zeros(1, 4, 2, 2)
+    target = torch.zeros(1, 4, 2, 2)
+    target[:, 0] = 1
+    loss = dice_loss(logits, target, EVERYWHERE, activation="softmax")  # a quarter for each class
+    assert loss[0].tolist() == pytest.approx([1 - (2 * 1 + 1) / (1 + 4 + 1), *[1 - 1 / (1 + 1)] * 3])
+
+
+def test_iou_loss_is_the_mean_over_samples_that_count() -> None:
+    torch.manual_seed(0)
+    logits, mask = torch.randn(3, 1, 4, 4), torch.randint(0, 2, (3, 4, 4))
+    mask[1] = 255
+    kept = torch.tensor([0, 2])
+    expected = jaccard_loss(logits[kept], mask[kept][:, None].float(), torch.ones(2, 4, 4).bool()).mean()
+    torch.testing.assert_close(IoULoss()(logits, mask), expected)
+    assert count_images(mask != 255).item() == 2

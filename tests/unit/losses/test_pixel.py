@@ -5,14 +5,20 @@ import math
 import pytest
 import torch
 
-from maskwright.errors import ShapeError
+from maskwright.errors import DataError, ShapeError
 from maskwright.losses.pixel import (
     FocalLoss,
+    balanced_bce_by_sample,
     bce_sum,
+    class_focal_by_sample,
     count_pixels,
+    count_positions,
+    cross_entropy_by_sample,
     focal_sum,
     looks_like_probabilities,
+    one_hot,
     split_ignored,
+    split_ignored_classes,
 )
 
 
@@ -103,3 +109,69 @@ def test_focal_module_is_the_mean_over_pixels_that_count() -> None:
 
 def test_focal_module_of_nothing_that_counts_is_zero() -> None:
     assert FocalLoss()(torch.randn(1, 1, 2, 2), torch.full((1, 1, 2, 2), 255)).item() == 0
+
+
+def test_balanced_cross_entropy_weighs_each_sample_by_its_own_classes() -> None:
+    logits, valid = torch.zeros(3, 1, 2, 3), torch.ones(3, 2, 3, dtype=torch.bool)
+    valid[0, 1, 2] = False
+    target = torch.zeros(3, 1, 2, 3)
+    target[0, 0, 0, 0] = 1  # one against four that count: weight 4
+    target[1, 0] = 1  # no other: the least weight
+    loss = balanced_bce_by_sample(logits, target, valid, cap=10.0)
+    assert (loss / math.log(2)).flatten().tolist() == pytest.approx([4 + 4, 6 / 10, 6])
+    capped = balanced_bce_by_sample(logits, target, valid, cap=2.0)
+    assert (capped / math.log(2)).flatten().tolist() == pytest.approx([2 + 4, 6 / 2, 6])
+
+
+def one_pixel_of_classes(*logits: float) -> torch.Tensor:
+    return torch.tensor(logits).view(1, len(logits), 1, 1)
+
+
+ONE = torch.ones(1, 1, 1, dtype=torch.bool)
+
+
+def test_cross_entropy_of_classes_by_hand() -> None:
+    logits = one_pixel_of_classes(math.log(1), math.log(2), math.log(5))
+    classes = torch.full((1, 1, 1), 1)
+    assert cross_entropy_by_sample(logits, classes, ONE).item() == pytest.approx(-math.log(2 / 8))
+    weighted = cross_entropy_by_sample(logits, classes, ONE, class_weights=[1, 3, 1])
+    assert weighted.item() == pytest.approx(-3 * math.log(2 / 8))
+    smoothed = cross_entropy_by_sample(logits, classes, ONE, label_smoothing=0.3)
+    mean = (math.log(1 / 8) + math.log(2 / 8) + math.log(5 / 8)) / 3
+    assert smoothed.item() == pytest.approx(-0.7 * math.log(2 / 8) - 0.3 * mean)
+
+
+def test_focal_of_classes_by_hand() -> None:
+    logits = one_pixel_of_classes(math.log(1), math.log(2), math.log(5))
+    loss = class_focal_by_sample(logits, torch.full((1, 1, 1), 2), ONE, gamma=2.0, class_weights=[1, 1, 4])
+    assert loss.item() == pytest.approx(-4 * (3 / 8) ** 2 * math.log(5 / 8))
+
+
+def test_focal_without_class_weight_is_twice_the_one_of_alpha_one_half() -> None:
+    pixel = one_pixel(0.7, 1.0)
+    assert focal_sum(*pixel, alpha=None).item() == pytest.approx(2 * focal_sum(*pixel, alpha=0.5).item())
+
+
+def test_a_class_id_out_of_range_is_refused_unless_the_pixel_does_not_count() -> None:
+    logits, classes = torch.zeros(1, 3, 1, 2), torch.tensor([[[0, 7]]])
+    with pytest.raises(DataError, match="Class ids reach from 0 to 7, the network has 3 channels: 0 to 2"):
+        cross_entropy_by_sample(logits, classes, torch.ones(1, 1, 2, dtype=torch.bool))
+    some = torch.tensor([[[True, False]]])
+    assert cross_entropy_by_sample(logits, classes, some).item() == pytest.approx(math.log(3))
+
+
+def test_wrong_types_and_numbers_of_classes_are_refused() -> None:
+    logits, classes = torch.zeros(1, 3, 1, 1), torch.zeros(1, 1, 1)
+    with pytest.raises(ShapeError, match="class ids must be integers"):
+        cross_entropy_by_sample(logits, classes, ONE)
+    with pytest.raises(ShapeError, match="2 class weights are given for logits of 3 channels"):
+        cross_entropy_by_sample(logits, classes.long(), ONE, class_weights=[1, 2])
+    with pytest.raises(ShapeError, match="need 2 channels or more"):
+        class_focal_by_sample(logits[:, :1], classes.long(), ONE)
+
+
+def test_class_ids_become_channels_and_255_does_not_count() -> None:
+    classes, valid = split_ignored_classes(torch.tensor([[[0, 2, 255]]]))
+    assert valid.tolist() == [[[True, True, False]]]
+    assert one_hot(classes, valid, 3)[0, :, 0].tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
+    assert count_positions(valid).item() == 2

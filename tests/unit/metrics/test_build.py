@@ -4,7 +4,21 @@ import pytest
 
 from maskwright.config.metrics import MetricsConfig
 from maskwright.errors import ConfigError
-from maskwright.metrics import METRICS, SCORES, build_grid_meter, build_meter, mode_of, monitor_key
+from maskwright.metrics import (
+    METRICS,
+    SCORES,
+    CalibrationMeter,
+    CurveMeter,
+    ObjectMeter,
+    RegressionMeter,
+    SkeletonMeter,
+    SurfaceMeter,
+    build_grid_meter,
+    build_meter,
+    mode_of,
+    monitor_key,
+    resolve_monitor,
+)
 
 
 def test_the_meter_cuts_where_the_settings_say() -> None:
@@ -38,6 +52,12 @@ def test_the_grid_has_the_cells_the_settings_say() -> None:
         ("val/loss_bce", "min"),
         ("val/counting_error", "min"),
         ("val/boundary_score", "max"),
+        ("val/rmse", "min"),
+        ("val/r2@height", "max"),
+        ("val/miou", "max"),
+        ("val/iou@road", "max"),
+        ("val/iou_images_skip", "max"),
+        ("val/error_rate_images_one", "min"),
     ],
 )
 def test_each_name_knows_its_direction(name: str, mode: str) -> None:
@@ -53,6 +73,7 @@ def test_each_name_knows_its_direction(name: str, mode: str) -> None:
         ("val_total_loss", "val/loss"),
         ("val/total_loss", "val/loss"),
         ("train.loss", "train/loss"),
+        ("val_miou", "val/iou"),
         ("valve", "valve"),
     ],
 )
@@ -81,4 +102,35 @@ def test_a_loss_at_a_height_does_not_exist() -> None:
 
 
 def test_every_score_with_a_direction_can_be_monitored() -> None:
-    assert set(METRICS) == {"loss"} | {name for name, score in SCORES.items() if score.higher_is_better is not None}
+    directed = {name: score.higher_is_better for name, score in SCORES.items() if score.higher_is_better is not None}
+
+    assert directed.items() <= METRICS.items()
+    assert not METRICS["loss"]
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        CalibrationMeter(("5m",)).compute(),
+        CurveMeter(("5m",)).compute(),
+        {name: 0.0 for name in ObjectMeter(("5m",)).compute() if "bias" not in name},
+        {name: 0.0 for name in SurfaceMeter(("5m",)).compute() if "lonely" not in name},
+        SkeletonMeter(("5m",)).compute(),
+        {name: 0.0 for name in RegressionMeter(("height",)).compute() if "bias" not in name},
+    ],
+)
+def test_every_result_with_a_direction_can_be_monitored(results: dict[str, float]) -> None:
+    for name in results:
+        assert mode_of(f"val/{name}") in ("min", "max")
+
+
+@pytest.mark.parametrize("name", ["val/iou", "val_iou", "val.iou", "val/miou", "miou", "iou"])
+def test_every_spelling_finds_the_score_that_is_computed(name: str) -> None:
+    assert resolve_monitor(name, {"val/iou", "train/loss"}) == "val/iou"
+
+
+def test_a_score_that_is_never_computed_is_refused_at_the_start() -> None:
+    with pytest.raises(ConfigError) as error:
+        resolve_monitor("val/dise", ["val/loss", "val/dice", "val/iou"])
+
+    assert str(error.value) == 'monitor "val/dise" is never computed. Available: val/dice, val/iou, val/loss.'

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from maskwright.errors import ConfigError, ShapeError
-from maskwright.metrics.confidence import bootstrap, bootstrap_difference, group_counts, interval_note, verdict
+from maskwright.metrics.confidence import (
+    bootstrap,
+    bootstrap_difference,
+    compare_models,
+    group_counts,
+    interval_note,
+    verdict,
+)
 from maskwright.metrics.scores import accuracy, iou
 
 
@@ -220,3 +227,61 @@ def test_without_baselines_the_score_is_stated() -> None:
     assert verdict(answers(90, 10), {}, (5.0,)) == [
         "At 5 m the model reaches IoU 0.818; there is no baseline beside it."
     ]
+
+
+def right_of(rights: list[int], pixels: int = 10) -> np.ndarray:
+    """Blocks of ten pixels, so many of them called rightly."""
+    return np.array([[[right, pixels - right, 0, 0]] for right in rights])
+
+
+def test_the_p_value_of_four_blocks_by_hand() -> None:
+    """Model a is better by 1, 2, 3 and 4 pixels: of the 16 exchanges only none and all give as much."""
+    better, worse = right_of([6, 7, 8, 9]), right_of([5, 5, 5, 5])
+
+    result = compare_models(better, worse, accuracy)
+
+    assert result.value[0] == pytest.approx(10 / 40)
+    assert result.p_value[0] == pytest.approx(2 / 16)
+    assert result.low[0] > 0
+
+
+def test_equal_models_cannot_be_told_apart() -> None:
+    result = compare_models(blocks(30), blocks(30), iou, draws=500)
+
+    assert result.p_value.tolist() == [1.0, 1.0]
+    assert result.value.tolist() == [0.0, 0.0]
+
+
+def test_a_model_better_in_every_one_of_many_blocks_has_the_smallest_p_value() -> None:
+    rights = np.random.default_rng(1).integers(3, 8, size=40).tolist()
+
+    result = compare_models(right_of([right + 2 for right in rights]), right_of(rights), accuracy, draws=999)
+
+    assert result.p_value[0] == pytest.approx(1 / 1000)
+
+
+def test_the_order_of_blocks_changes_no_p_value() -> None:
+    a, b = blocks(25, seed=1), blocks(25, seed=2)
+    order = np.random.default_rng(3).permutation(25)
+
+    first, second = (compare_models(x, y, iou, draws=300, seed=4) for x, y in ((a, b), (a[order], b[order])))
+
+    for one, other in zip(first, second, strict=True):
+        assert one.tolist() == other.tolist()
+
+
+def test_chunks_change_no_exact_p_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = blocks(8, seed=1), blocks(8, seed=2)
+    whole = compare_models(a, b, iou)
+    monkeypatch.setattr("maskwright.metrics.confidence._CHUNK_CELLS", 8 * 7)
+
+    assert compare_models(a, b, iou).p_value.tolist() == whole.p_value.tolist()
+
+
+def test_without_evidence_there_is_no_small_p_value() -> None:
+    assert compare_models(right_of([9]), right_of([1]), accuracy).p_value.tolist() == [1.0]
+    assert np.isnan(compare_models(right_of([])[:0].reshape(0, 1, 4), np.zeros((0, 1, 4), np.int64), iou).p_value).all()
+    empty = np.zeros((3, 1, 4), dtype=np.int64)
+    assert np.isnan(compare_models(empty, empty, iou).p_value).all()
+    with pytest.raises(ShapeError, match="cannot be compared"):
+        compare_models(blocks(3), blocks(4), iou)

@@ -42,7 +42,7 @@ def test_unknown_words_are_refused_with_the_choices() -> None:
         build_norm("layer", 8)
     with pytest.raises(ModelError, match=r"'swish' is unknown. Available: gelu, leaky_relu, mish, relu, silu"):
         build_activation("swish")
-    with pytest.raises(ModelError, match="Available: bilinear, transpose"):
+    with pytest.raises(ModelError, match="Available: bilinear, pixel_shuffle, transpose"):
         upsampler(4, 2, "nearest")
     with pytest.raises(ModelError, match="Available: default, kaiming, orthogonal, xavier"):
         initialise(nn.Conv2d(1, 1, 1), "normal", "relu")

@@ -1,10 +1,21 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
-from maskwright.config.model import FilmUNetConfig, UNetConfig
-from maskwright.models import FilmUNet, UNet, build_model, count_parameters, settle_norm
+from maskwright.config.model import FilmUNetConfig, SmpConfig, SmpFilmConfig, UNetConfig
+from maskwright.errors import ConfigError, ModelError
+from maskwright.models import (
+    ALIASES,
+    MODELS,
+    FilmUNet,
+    UNet,
+    build_model,
+    count_parameters,
+    model_config,
+    settle_norm,
+)
 
 
 def kinds_of(network: nn.Module) -> set[type]:
@@ -52,3 +63,48 @@ def test_frozen_parameters_are_counted_on_request_only() -> None:
     network.bias.requires_grad_(False)
     assert count_parameters(network) == 6
     assert count_parameters(network, trainable_only=False) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("unet", "unet"),
+        ("UNet", "unet"),
+        ("unet_film", "film_unet"),
+        ("film-unet", "film_unet"),
+        ("res_unet", "resunet"),
+        ("res_unet_film", "resunet_film"),
+        ("Attention U-Net", "attention_unet"),
+        ("unet_all_features", "unet_all_features"),
+        ("DeepLabV3+", "deeplabv3plus"),
+        ("deeplabv3_plus", "deeplabv3plus"),
+        ("deeplabv3_plus_threshold", "deeplabv3plus_film"),
+        ("height_cdf", "height_cdf"),
+        ("smp", "smp"),
+    ],
+)
+def test_networks_have_the_names_people_write(name: str, kind: str) -> None:
+    assert model_config(name).kind == kind
+
+
+def test_other_names_lead_to_kinds_and_hide_none() -> None:
+    assert set(ALIASES.values()) <= set(MODELS)
+    assert not set(ALIASES) & {kind.replace("_", "") for kind in MODELS}
+
+
+def test_a_decoder_with_an_encoder_is_one_of_the_ecosystem() -> None:
+    assert model_config("UNet", encoder="resnet18") == SmpConfig(encoder="resnet18")
+    assert model_config("Unet++", encoder_name="resnet18") == SmpConfig(decoder="unetplusplus", encoder="resnet18")
+    assert model_config("DeepLabV3+", encoder="resnet18") == SmpConfig(decoder="deeplabv3plus", encoder="resnet18")
+    assert model_config("smp_film", encoder="resnet18") == SmpFilmConfig(encoder="resnet18")
+
+
+def test_a_network_is_built_by_name() -> None:
+    network = build_model("unet", in_channels=2, num_classes=3, base_channels=4, depth=1)
+    assert network(torch.zeros(1, 2, 8, 8)).shape == (1, 3, 8, 8)
+    with pytest.raises(ConfigError, match="base_channels: 1 is below the minimum 4"):
+        build_model("unet", base_channels=1)
+    with pytest.raises(ModelError, match=r"'unit' is no network. Did you mean unet\? Available: attention_unet, "):
+        build_model("unit")
+    with pytest.raises(ModelError, match="depth: options go with a name"):
+        build_model(UNetConfig(), depth=3)

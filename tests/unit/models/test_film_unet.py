@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from maskwright.errors import ModelError, ShapeError
 from maskwright.models import FilmUNet
+from maskwright.models.film import BottleneckCondition
 
 
 def tiny(**options: object) -> FilmUNet:
@@ -50,7 +51,7 @@ def test_the_encoder_runs_once_for_all_heights() -> None:
 
 
 def test_a_missing_condition_is_named() -> None:
-    with pytest.raises(ModelError, match="film_unet needs heights in metres as condition"):
+    with pytest.raises(ModelError, match="This network needs heights in metres as condition"):
         tiny()(torch.randn(2, 1, 16, 16))
 
 
@@ -96,3 +97,35 @@ def test_one_image_is_learned_at_two_heights(norm: str) -> None:
     gap = network(image, heights) > 0
     right = (gap == target.bool()).float().mean(dim=(0, 2, 3))
     assert right.min() > 0.97
+
+
+@pytest.mark.parametrize("condition_by", ["bottleneck", "both"])
+@pytest.mark.parametrize("attention", ["none", "gate"])
+@pytest.mark.parametrize("residual", [False, True])
+def test_heights_at_the_bottleneck_are_answered_together_as_alone(
+    condition_by: str, attention: str, residual: bool
+) -> None:
+    network = tiny(condition_by=condition_by, attention=attention, residual=residual).double().eval()
+    if network.film is not None:
+        torch.nn.init.normal_(network.film.out.weight, std=0.3)
+    image = torch.randn(2, 1, 16, 24, dtype=torch.float64)
+    heights = torch.tensor([[2.0, 5.0, 30.0], [20.0, 1.0, 7.0]])
+    together = network(image, heights)
+    for k in range(3):
+        torch.testing.assert_close(together[:, k], network(image, heights[:, k])[:, 0], rtol=0, atol=1e-12)
+    assert not torch.allclose(together[0, 0], together[0, 2])
+
+
+def test_a_height_beside_the_deepest_features_equals_further_channels() -> None:
+    torch.manual_seed(0)
+    block = BottleneckCondition(6, hidden=8, scale=30.0, norm="group", activation="relu")
+    features, heights = torch.randn(2, 6, 4, 4), torch.tensor([[3.0], [12.0]])
+    embedded = block.embed(heights / 30)[..., None, None].expand(-1, -1, 4, 4)  # (B, hidden, H, W)
+    weight = torch.cat([block.from_features.weight, block.from_condition.weight[..., None, None]], dim=1)
+    joined = F.conv2d(torch.cat([features, embedded], dim=1), weight)
+    torch.testing.assert_close(block(features, heights), block.activation(block.norm(joined)))
+
+
+def test_an_unknown_way_of_telling_the_height_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"'input' is unknown. Available: film, bottleneck, both"):
+        tiny(condition_by="input")

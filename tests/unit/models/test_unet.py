@@ -6,7 +6,7 @@ from torch import nn
 
 from maskwright.errors import ModelError, ShapeError
 from maskwright.models import FilmUNet, UNet, count_parameters
-from maskwright.models.unet import level_widths, receptive_halo_px
+from maskwright.models.trunk import level_widths, receptive_halo_px
 
 
 def test_channels_double_at_each_level() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from maskwright.config import PredictionConfig
 from maskwright.config.model import FilmUNetConfig, UNetConfig
 from maskwright.data.normalise import MetresNormaliser
 from maskwright.errors import CheckpointError, PredictionError
@@ -27,6 +28,8 @@ def _description(*, fixed: bool = False, **changes: Any) -> dict[str, Any]:
         "pixel_size_m": [1.0, 1.25],
         "tile_px": 256,
         "weights": {"sha256": "abc"},
+        "prediction": PredictionConfig(overlap=0.25).to_dict(),
+        "nodata": {"dsm": -9999.0, "chm": "none"},
         **changes,
     }
 
@@ -42,6 +45,14 @@ def test_a_card_repeats_what_training_did() -> None:
     assert card.architecture == FilmUNetConfig()
     assert card.normaliser == MetresNormaliser(scale_m=25.0)
     assert (card.bands, card.tile_px, card.sha256) == (("dsm",), 256, "abc")
+    assert card.prediction == PredictionConfig(overlap=0.25)
+
+
+def test_a_file_s_own_tag_goes_before_the_nodata_of_the_training() -> None:
+    card = _card()
+    assert card.nodata_of("dsm", None) == -9999.0
+    assert card.nodata_of("dsm", -32768.0) is None  # None: the tag counts
+    assert card.nodata_of("chm", 0.0) == "none"  # the training ignored tags of canopy heights
 
 
 def test_a_model_of_two_rasters_sees_the_surface_first() -> None:

@@ -45,6 +45,8 @@ def _saved(folder: Path, model: nn.Module, *, fixed: bool = False, input: str = 
         "input": input,
         "normaliser": (normaliser or MetresNormaliser()).to_dict(),
         "trained_range_m": [2.0, 10.0],
+        "prediction": {},
+        "nodata": {},
         "pixel_size_m": [1.0, 1.0],
         "tile_px": 32,
     }

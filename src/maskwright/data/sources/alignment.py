@@ -18,7 +18,7 @@ from maskwright.types import Window
 __all__ = ["differences", "ground_ids", "offset_units", "overlaps", "read_onto"]
 
 _RESOLUTION_TOLERANCE = 0.01  # units of the CRS
-_BOUNDS_TOLERANCE = 1.0  # units of the CRS, and never more than half a pixel
+_BOUNDS_TOLERANCE = 1.0  # units of the CRS, and never more than a tenth of a pixel: labels would lie beside the canopy
 _SAME_PLACE_PX = 0.01
 _ANY_PLANE = "EPSG:3857"  # for two rasters without a CRS, whose coordinates are compared as they are
 _OUTLINE_POINTS = 21
@@ -29,7 +29,7 @@ Box = tuple[float, float, float, float]
 def differences(grid: Grid, other: Grid) -> tuple[str, ...]:
     """How ``other`` departs from ``grid``, a phrase each; empty if pixels can be compared one by one.
 
-    Resolutions may differ by 0.01 and bounds by 1 unit of the CRS, but never by more than half a pixel. A raster
+    Resolutions may differ by 0.01 and bounds by 1 unit of the CRS, but never by more than a tenth of a pixel. A raster
     without a CRS is taken to have the other's.
     """
     found = []
@@ -39,7 +39,7 @@ def differences(grid: Grid, other: Grid) -> tuple[str, ...]:
         found.append(f"pixel size {_size(other)} against {_size(grid)}")
     if (other.height, other.width) != (grid.height, grid.width):
         found.append(f"{other.height} x {other.width} pixels against {grid.height} x {grid.width}")
-    if not found and offset_units(grid, other) > min(_BOUNDS_TOLERANCE, 0.5 * min(grid.pixel_size)):
+    if not found and offset_units(grid, other) > min(_BOUNDS_TOLERANCE, 0.1 * min(grid.pixel_size)):
         found.append(f"shifted by {offset_units(grid, other):.4g} units")
     return tuple(found)
 

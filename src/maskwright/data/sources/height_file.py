@@ -182,7 +182,8 @@ class HeightFile:
         declared = "no nodata value is declared" if self.nodata_used is None else f"nodata is {self.nodata_used:g}"
         return (
             f"{self.path}: {count} pixels ({share:.2%}) hold {value:g}, which is no height in metres, and {declared}. "
-            f"If that means 'not measured', set data.nodata: {value:g} or write it into the file as its nodata tag."
+            f"If that means 'not measured', set data.nodata: {value:g} (in a command --nodata {value:g}), or write it "
+            "into the file as its nodata tag."
         )
 
 

@@ -70,7 +70,8 @@ class HeightRasters:
         self.in_channels = 2 if input == "both" else 1
         self._input: InputKind = input
         self._cache = cache or Cache(default_cache_folder())
-        self._plans = _plans(tuple(sites), input, align, terrain)
+        self.sites = tuple(sites)
+        self._plans = _plans(self.sites, input, align, terrain)
         self._keys = self._checked_keys()
         self._planes: dict[str, np.ndarray] = {}
         self._process = os.getpid()

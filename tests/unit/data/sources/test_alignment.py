@@ -52,11 +52,12 @@ def test_every_departure_is_named(other: Grid, said: str) -> None:
     assert differences(_grid(), other)[0] == said
 
 
-def test_shifts_within_half_a_pixel_and_one_unit_are_tolerated() -> None:
-    assert differences(_grid(), _grid(left=500_000.4)) == ()
-    assert differences(_grid(pixel_size=5), _grid(left=500_000.9, pixel_size=5)) == ()
-    assert differences(_grid(pixel_size=5), _grid(left=500_001.1, pixel_size=5)) == ("shifted by 1.1 units",)
-    assert differences(_grid(), _grid(pixel_size=1.004)) == ()
+def test_shifts_within_a_tenth_of_a_pixel_and_one_unit_are_tolerated() -> None:
+    assert differences(_grid(), _grid(left=500_000.09)) == ()
+    assert differences(_grid(), _grid(left=500_000.11)) == ("shifted by 0.11 units",)
+    assert differences(_grid(pixel_size=5), _grid(left=500_000.4, pixel_size=5)) == ()
+    assert differences(_grid(pixel_size=20), _grid(left=500_001.1, pixel_size=20)) == ("shifted by 1.1 units",)
+    assert differences(_grid(), _grid(pixel_size=1.0005)) == ()
 
 
 def test_a_crs_with_a_vertical_part_is_the_same_place() -> None:

@@ -358,12 +358,12 @@ def test_rasters_of_different_ground_are_refused_even_with_resampling(write_rast
 
 def test_one_raster_without_a_crs_is_taken_to_have_the_others(write_raster: WriteRaster) -> None:
     site = Site(
-        "a", dsm=write_raster("d.tif", _ground()), chm=write_raster("c.tif", _canopy(), crs=None, left=500_000.3)
+        "a", dsm=write_raster("d.tif", _ground()), chm=write_raster("c.tif", _canopy(), crs=None, left=500_000.05)
     )
     notes = HeightRasters([site]).scenes[0].notes
     assert (
         "of CHM and DSM only one names a CRS; it is taken for both; "
-        "CHM: lies 0.3 units beside the DSM, taken as the same grid"
+        "CHM: lies 0.05 units beside the DSM, taken as the same grid"
     ) in notes
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -73,25 +72,22 @@ def test_a_checkpoint_command_asks_for_one(toy: Toy, tmp_path: Path) -> None:
     assert state.checkpoint_wanted
 
 
-def test_a_pause_lasts_until_resume(toy: Toy, tmp_path: Path) -> None:
+def test_a_pause_lasts_until_resume(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = ControlFolder(tmp_path / "control")
-    released: list[float] = []
+    naps: list[float] = []
+    sleep = time.sleep
 
-    def release() -> None:
-        while not any(folder.path.glob("*pause*")):  # wait for the command to be sent ...
-            time.sleep(0.01)
-        while any(folder.path.glob("*pause*")):  # ... and taken
-            time.sleep(0.01)
-        released.append(time.monotonic())
-        ControlFolder(folder.path).send("resume")
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:  # somebody lets it go on while it is paused
+            ControlFolder(folder.path).send("resume")
+        sleep(seconds)
 
-    thread = threading.Thread(target=release)
-    thread.start()
+    monkeypatch.setattr("maskwright.training.callbacks.control.time.sleep", nap)
     state, notes = run(toy, folder, {2: [("pause", {})]})
-    thread.join()
     assert state.epoch == 2
     assert [fields["command"] for _, fields in notes] == ["pause", "resume"]
-    assert released
+    assert len(naps) >= 3
 
 
 def test_a_paused_run_can_be_stopped(toy: Toy, tmp_path: Path) -> None:
