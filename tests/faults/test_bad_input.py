@@ -268,3 +268,26 @@ def test_a_site_smaller_than_a_tile_is_padded_and_it_is_said(capsys, tmp_path):
     said = " ".join(capsys.readouterr().err.split())
     assert "small" in said
     assert "padded" in said
+
+
+def test_validation_ground_without_a_gap_is_refused_unless_the_loss_steers(capsys, tmp_path):
+    write_raster(tmp_path / "a.tif", canopy())
+    write_raster(tmp_path / "b.tif", canopy(), left=520_000.0)
+    closed = np.full((SIZE, SIZE), 22.0)
+    write_raster(tmp_path / "closed.tif", closed, left=540_000.0)
+    sites = "".join(f"    - {{name: {name}, chm: {name}.tif}}\n" for name in ("a", "b", "closed"))
+    config = write_config(tmp_path, sites.rstrip("\n"), extra="metrics: {bootstrap: 100}")
+    split = "  split: {by: lists, train: [a], val: [closed], test: [b]}\n"
+    config.write_text(config.read_text().replace("  terrain:", f"{split}  terrain:"))
+    said = refused(capsys, "train", config)
+    assert "The validation ground holds no gap" in said
+    assert "callbacks.monitor: val/loss" in said
+    assert nothing_was_written(tmp_path)
+    assert main(["train", str(config), "--set", "callbacks.monitor=val/loss"]) == 0
+
+
+def test_a_height_below_every_canopy_is_refused_without_training_too(capsys, tmp_path):
+    raster = write_raster(tmp_path / "chm.tif", canopy() + 12)
+    said = refused(capsys, "prepare", "gaps", raster, "--heights", "2", "--out", tmp_path / "gaps")
+    assert "lowest canopy" in said
+    assert not (tmp_path / "gaps").exists()

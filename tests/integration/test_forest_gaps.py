@@ -10,6 +10,7 @@ import pyogrio
 import pytest
 import rasterio
 import torch
+from scipy import ndimage
 
 from maskwright.cli.main import main
 from maskwright.data.splits import read_manifest
@@ -179,3 +180,95 @@ def test_new_sites_keep_the_ground_of_old_ones_in_its_part(trained, tmp_path):
     old = {region for region in read_manifest(RunFolder(run).splits).regions if region.scene == "forest"}
     assert {region for region in parts.split.regions if region.scene == "forest"} == old
     assert any(region.scene == "later" for region in parts.split.regions)
+
+
+@pytest.fixture(scope="module")
+def fixed_run(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network without condition, in an experiment that says how it is to be applied."""
+    out = tmp_path_factory.mktemp("fixed")
+    wishes = {
+        "name": "fixed",
+        "model": "{kind: unet, base_channels: 4, depth: 2}",
+        "task.train_range_m": "null",
+        "training.epochs": "1",
+        "data.split.keep": "none",
+        "prediction.heights_m": "[10]",
+        "prediction.polygons": "geojson",
+        "prediction.quicklook": "false",
+        "prediction.probability_threshold": "0.9",
+        "tracking.output_dir": str(out),
+    }
+    words = [word for path, value in wishes.items() for word in ("--set", f"{path}={value}")]
+    assert main(["train", str(trained[0] / "experiment.yaml"), *words]) == 0
+    return find_runs(out)[0].path
+
+
+def test_predict_starts_from_what_the_experiment_says(trained, fixed_run, tmp_path):
+    dsm = str(trained[0] / "data" / "forest_DSM.tif")
+    assert main(["predict", str(fixed_run), dsm, "--out", str(tmp_path), "--quiet"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "forest_DSM_probability.tif",
+        "forest_DSM_gaps.tif",
+        "forest_DSM_gaps.geojson",
+        "forest_DSM_summary.json",
+    }
+    with (
+        rasterio.open(tmp_path / "forest_DSM_gaps.tif") as gaps,
+        rasterio.open(tmp_path / "forest_DSM_probability.tif") as probs,
+    ):
+        assert gaps.descriptions == ("10 m",)
+        measured = gaps.read(1) != 255
+        assert ((gaps.read(1) == 1) == (probs.read(1) > 0.9))[measured].all()
+
+
+def test_options_of_the_command_go_before_the_experiment(trained, fixed_run, tmp_path):
+    dsm = str(trained[0] / "data" / "forest_DSM.tif")
+    words = ["--heights", "5", "15", "--set", "polygons=none", "--quiet"]
+    assert main(["predict", str(fixed_run), dsm, *words, "--out", str(tmp_path)]) == 0
+    assert not (tmp_path / "forest_DSM_gaps.geojson").exists()
+    with rasterio.open(tmp_path / "forest_DSM_gaps.tif") as gaps:
+        assert gaps.descriptions == ("5 m", "15 m")
+
+
+def test_evaluate_shows_the_heights_that_were_asked_for(fixed_run, tmp_path):
+    out = tmp_path / "numbers.json"
+    assert main(["evaluate", str(fixed_run), "--heights", "5", "--out", str(out)]) == 0
+    numbers = json.loads(out.read_text())
+    assert [row["height_m"] for row in numbers["model"]] == [5.0]
+    assert all(len(rows) == 1 for rows in numbers["baselines"].values())
+    assert all("10 m" not in sentence for sentence in numbers["sentences"])
+
+
+def test_a_largest_gap_size_is_refused_for_several_heights_at_once(trained, tmp_path, capsys):
+    words = ["prepare", "gaps", str(trained[0] / "data"), "--max-gap-px", "200", "--out", str(tmp_path / "gaps")]
+    assert main([*words, "--heights", "5", "10"]) == 2
+    assert "one height at a time" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "gaps").exists()
+    assert main([*words, "--heights", "5"]) == 0
+
+
+def test_a_page_that_cannot_be_written_costs_neither_the_run_nor_the_numbers(trained, tmp_path, monkeypatch, capsys):
+    from maskwright.errors import RunError
+
+    def full(*_: object, **__: object) -> None:
+        raise RunError("The disk is full.")
+
+    monkeypatch.setattr("maskwright.workflows.run_pages._write_report", full)
+    words = ["--set", "training.epochs=1", "--set", f"tracking.output_dir={tmp_path}", "--set", "data.split.keep=none"]
+    assert main(["train", str(trained[0] / "experiment.yaml"), *words]) == 0
+    assert "Best: test IoU" in capsys.readouterr().out
+    (run,) = find_runs(tmp_path)
+    assert run.record.status() == "finished"
+    assert "The page was not written" in run.log.read_text()
+
+
+def test_prepare_takes_a_canopy_raster_by_its_name(trained, tmp_path):
+    raster = trained[0] / "data" / "forest_CHM.tif"
+    words = ["--heights", "5", "--min-gap-px", "10", "--polygons", "gpkg", "--out", str(tmp_path)]
+    assert main(["prepare", "gaps", str(raster), *words]) == 0
+    with rasterio.open(tmp_path / "forest_CHM_gap_mask_5m.tif") as file:
+        gap = file.read(1) == 1
+    sizes = np.bincount(ndimage.label(gap, structure=np.ones((3, 3)))[0].ravel())[1:]
+    assert sizes.min() >= 10
+    _, _, geometry, _ = pyogrio.raw.read(tmp_path / "forest_CHM_gaps_5m.gpkg")
+    assert len(geometry) == len(sizes)

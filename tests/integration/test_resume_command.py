@@ -110,3 +110,19 @@ def test_two_runs_started_in_the_same_second_get_folders_of_their_own(tmp_path):
 
     first, second = RunFolder.create(tmp_path, "same"), RunFolder.create(tmp_path, "same")
     assert first.path != second.path
+
+
+def test_ctrl_c_saves_and_ends_with_the_exit_code_of_an_interruption(rasters, tmp_path):
+    config = write_config(tmp_path / "stopped", rasters)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-m", "maskwright", "train", str(config)], env=environment)
+    deadline = time.monotonic() + 120
+    while steps_done(tmp_path / "stopped" / "outputs") < 3 and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    (run,) = find_runs(tmp_path / "stopped" / "outputs")
+    assert run.record.status() == "stopped"
+    assert main(["train", "--resume", str(run.path), "--quiet"]) == 0
+    assert run.record.status() == "finished"

@@ -65,18 +65,18 @@ class GapFiles:
     notes: tuple[str, ...]
 
 
-def sites_from_paths(paths: Sequence[Path], **settings: object) -> HeightRastersData:
+def sites_from_paths(paths: Sequence[Path], **settings: Any) -> HeightRastersData:
     """Settings for a folder of pairs, or for canopy height rasters named one by one."""
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
         raise DataError(f"No such file or folder: {', '.join(missing)}.")
     if len(paths) == 1 and paths[0].is_dir():
-        return HeightRastersData.model_validate({"folder": paths[0], **settings})
+        return HeightRastersData(folder=paths[0], input="chm", **settings)
     folders = [str(path) for path in paths if path.is_dir()]
     if folders:
         raise DataError(f"{', '.join(folders)}: name one folder, or rasters, but not both.")
     sites = tuple(SiteConfig(name=path.stem, chm=path) for path in paths)
-    return HeightRastersData.model_validate({"sites": sites, **settings})
+    return HeightRastersData(sites=sites, input="chm", **settings)
 
 
 def prepare_gaps(
