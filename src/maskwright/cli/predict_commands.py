@@ -108,5 +108,10 @@ def _show(result: RasterResult, *, quiet: bool) -> None:
             for row in result.per_height
         ],
     )
+    if result.violations:
+        typer.echo(
+            f"{sum(result.violations)} pixels of the raw output were likelier a gap at the lower of two heights; "
+            "a running maximum over heights mended them."
+        )
     for path in result.files.values():
         typer.echo(str(path))
