@@ -29,13 +29,13 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(ONE_THREAD) $(BIN)/python -m pytest -q tests/architecture
+	$(ONE_THREAD) $(BIN)/python -m pytest tests/architecture
 
 test: check
-	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow" --ignore tests/architecture
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) -m "not slow" --ignore tests/architecture
 
 test-all: check
-	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --ignore tests/architecture
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --ignore tests/architecture
 
 format: setup
 	$(BIN)/ruff format .
