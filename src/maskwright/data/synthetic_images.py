@@ -210,7 +210,8 @@ def _branch(
     onwards = math.atan2(step[0], step[1])
     for side in (-1, 1):
         turn = onwards + side * rng.uniform(0.25, 0.7)
-        _branch(coverage, rng, *path[-1], turn, width=width * rng.uniform(0.6, 0.8), how=how, left=left - 1)
+        tip_row, tip_col = path[-1]
+        _branch(coverage, rng, tip_row, tip_col, turn, width=width * rng.uniform(0.6, 0.8), how=how, left=left - 1)
 
 
 def _walk(rng: np.random.Generator, start: np.ndarray, angle: float, *, length: float, bend: float) -> np.ndarray:
@@ -227,7 +228,8 @@ def _ups_and_downs(rng: np.random.Generator, count: int) -> np.ndarray:
     waves = ndimage.gaussian_filter1d(rng.random(count), 5, mode="nearest")
     waves = (waves - waves.min()) / max(float(np.ptp(waves)), 1e-9)
     taper: np.ndarray = np.sin(np.linspace(0, math.pi, count)) ** 0.5
-    return waves * taper
+    tapered: np.ndarray = waves * taper
+    return tapered
 
 
 def _draw(coverage: np.ndarray, path: np.ndarray, width_px: np.ndarray) -> None:
@@ -259,7 +261,8 @@ def _scratch(
     path = _walk(rng, start, angle, length=size * rng.uniform(0.2, 0.5), bend=0.03)
     _draw(coverage, path, np.full(len(path), max(1.0, how.thinnest_px)))
     mask[coverage > 0.5] = class_id
-    return light + coverage * how.contrast * rng.choice([-1, 1])
+    light = light + coverage * how.contrast * rng.choice([-1, 1])
+    return light
 
 
 def _pit(light: np.ndarray, mask: np.ndarray, rng: np.random.Generator, how: Difficulty, class_id: int) -> np.ndarray:
@@ -269,7 +272,8 @@ def _pit(light: np.ndarray, mask: np.ndarray, rng: np.random.Generator, how: Dif
     inside = _blob(rng, size, row, col, radius, 0.15)
     mask[inside > 0.5] = class_id
     slope = ndimage.sobel(ndimage.gaussian_filter(inside, 1.0), axis=0)  # one rim lit, the other in shade
-    return light - inside * how.contrast * 0.6 + slope * how.contrast * 0.5
+    light = light - inside * how.contrast * 0.6 + slope * how.contrast * 0.5
+    return light
 
 
 def _stain(light: np.ndarray, mask: np.ndarray, rng: np.random.Generator, how: Difficulty, class_id: int) -> np.ndarray:
@@ -278,7 +282,8 @@ def _stain(light: np.ndarray, mask: np.ndarray, rng: np.random.Generator, how: D
     inside = _blob(rng, size, row, col, rng.uniform(14, 30) * size / 256, 0.35)
     mask[inside > 0.5] = class_id
     mottled = _smooth(rng, size, 2.0, how.contrast * 0.45)  # a stain is rough where the surface is smooth
-    return light - inside * how.contrast * 0.35 + inside * mottled
+    light = light - inside * how.contrast * 0.35 + inside * mottled
+    return light
 
 
 _DEFECT_MAKERS = (_scratch, _pit, _stain)
