@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["Batch", "LossOutput", "Place", "Prediction", "Window"]
+__all__ = ["Batch", "LossOutput", "Mixed", "Place", "Prediction", "Window"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -54,17 +54,34 @@ class Place:
     window: Window
 
 
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """The second truth of samples whose images were mixed from two (mixup); masks are never blended.
+
+    Attributes:
+        target: (B, H, W) as ``Batch.target``.
+        valid: (B, H, W) bool.
+        share: (B,) float32 in 0..1, how much of the image comes from the first sample; 1 where nothing was mixed.
+    """
+
+    target: Tensor
+    valid: Tensor
+    share: Tensor
+
+
 @dataclass(slots=True)
 class Batch:
     """What a loader gives and a task understands.
 
     Attributes:
         image: (B, C, H, W) float32, normalised; 0 where not valid.
-        target: (B, H, W) int64 class ids, or float32 values (metres for height tasks; 0 where not valid).
+        target: (B, H, W) int64 class ids, int64 sets of labels (bit k means label k), or float32 values (metres for
+            height tasks); 0 where not valid.
         valid: (B, H, W) bool; only these pixels count, anywhere.
         condition: (B, K) float32 or None. For height tasks the K heights in metres asked of each sample.
         where: One Place per sample.
         instances: One object per sample for instance tasks, else None.
+        mix: The second truth of mixed samples, else None.
     """
 
     image: Tensor
@@ -73,6 +90,7 @@ class Batch:
     condition: Tensor | None
     where: tuple[Place, ...]
     instances: list[object] | None = None
+    mix: Mixed | None = None
 
     def __len__(self) -> int:
         return int(self.image.shape[0])
@@ -85,6 +103,13 @@ class Batch:
             target=self.target.to(device, non_blocking=True),
             valid=self.valid.to(device, non_blocking=True),
             condition=None if self.condition is None else self.condition.to(device, non_blocking=True),
+            mix=None
+            if self.mix is None
+            else Mixed(
+                self.mix.target.to(device, non_blocking=True),
+                self.mix.valid.to(device, non_blocking=True),
+                self.mix.share.to(device, non_blocking=True),
+            ),
         )
 
 

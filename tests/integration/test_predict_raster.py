@@ -26,6 +26,7 @@ from maskwright.data.normalise import MetresNormaliser, PerTileNormaliser
 from maskwright.errors import DataError, GridError, PredictionError
 from maskwright.prediction import Predictor, RasterResult, map_raster
 from maskwright.tasks.height_gaps import HeightGaps
+from maskwright.workflows.predict import predict
 
 HEIGHTS = (2.0, 5.0, 10.0)
 TRANSFORM = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 4_000_000)
@@ -453,3 +454,47 @@ def test_weights_that_answer_no_numbers_are_told(model_folder: Path, dsm: Path, 
     with pytest.raises(PredictionError, match="values that are no numbers"):
         predictor.predict_raster(dsm, tmp_path / "maps", HEIGHTS)
     assert not (tmp_path / "maps").exists()
+
+
+def test_earlier_maps_are_kept_unless_told_and_nothing_is_begun(model_folder: Path, dsm: Path, tmp_path: Path) -> None:
+    predict(model_folder, dsm, tmp_path / "maps", heights_m=[5.0])
+    with pytest.raises(PredictionError, match=r"north_summary\.json and 4 more would be replaced.*--overwrite"):
+        predict(model_folder, dsm, tmp_path / "maps", heights_m=[7.0])
+    (result,) = predict(model_folder, dsm, tmp_path / "maps", heights_m=[7.0], overwrite=True)
+    assert result.heights_m == (7.0,)
+
+
+def test_every_raster_is_checked_before_the_first_is_mapped(model_folder: Path, dsm: Path, tmp_path: Path) -> None:
+    angles = _write(
+        tmp_path / "south.tif",
+        _surface(40, 40),
+        crs=CRS.from_epsg(4326),
+        transform=rasterio.Affine(1e-5, 0, 8, 0, -1e-5, 47),
+    )
+    with pytest.raises(GridError, match="angles"):
+        predict(model_folder, [dsm, angles], tmp_path / "maps")
+    assert not (tmp_path / "maps").exists()
+
+
+def test_heights_above_ground_given_for_a_surface_are_doubted(model_folder: Path, tmp_path: Path) -> None:
+    canopy = np.clip(_surface(60, 60) - 310, 0, 40)
+    predictor = Predictor.load(model_folder, device="cpu")
+    result = predictor.predict_raster(_write(tmp_path / "farm_chm.tif", canopy), tmp_path / "maps", HEIGHTS)
+    (note,) = result.notes
+    assert note.startswith(f"farm_chm.tif holds {canopy.min():.1f} to {canopy.max():.1f} m, as heights above ground do")
+    assert "was trained on surfaces (DSM)" in note
+
+
+def test_averaged_views_of_surfaces_stay_in_order_and_close_to_one_view(
+    model_folder: Path, dsm: Path, tmp_path: Path
+) -> None:
+    predictor = Predictor.load(model_folder, device="cpu")
+    one, eight = (
+        _read(
+            predictor.predict_raster(dsm, tmp_path / str(n), HEIGHTS, settings=PredictionConfig(tta=n)), "probability"
+        )
+        for n in (1, 8)
+    )
+    valid = ~np.isnan(one)
+    assert (np.diff(eight, axis=0)[valid[1:]] >= 0).all()
+    assert 0 < np.abs(one - eight)[valid].max() < 0.2

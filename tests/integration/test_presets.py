@@ -7,21 +7,23 @@ from pathlib import Path
 import pytest
 
 from maskwright.cli.main import main
-from maskwright.config import presets
+from maskwright.config import load_experiment, presets
 from maskwright.data.synthetic import write_forest
+from maskwright.data.synthetic_images import write_pictures
 from maskwright.tracking.folder import find_runs
 
 SMALL = {
     "training.epochs": "1",
     "training.threads": "1",
-    "model.base_channels": "4",
-    "model.depth": "2",
     "data.tiles.size_px": "32",
     "data.loader.samples_per_epoch": "16",
     "metrics.bootstrap": "100",
-    "task.heights_m": "[5, 10]",
     "tracking.quiet": "true",
 }
+SMALL_NETWORK = {"model.base_channels": "4", "model.depth": "2"}
+SMALL_ECOSYSTEM = {"model.encoder": "resnet18", "model.encoder_weights": "none"}
+SMALL_PHOTOS = {"data.split.by": "image", "data.split.shares": "[0.5, 0.25, 0.25]"}
+HEIGHTS = {"task.heights_m": "[5, 10]"}
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +34,26 @@ def rasters(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("photographs"), "cracks", 8, size_px=96)
+
+
+def small(preset: str, rasters: Path, photographs: Path) -> dict[str, str]:
+    """What makes the preset small, and the data it needs."""
+    experiment = load_experiment(f"preset:{preset}", [f"data.folder={rasters}"])
+    of_images = experiment.data.kind == "images"
+    settings = {**SMALL, "data.folder": str(photographs if of_images else rasters)}
+    settings |= SMALL_ECOSYSTEM if experiment.model.kind == "smp" else SMALL_NETWORK
+    settings |= SMALL_PHOTOS if of_images else HEIGHTS
+    if of_images and experiment.data.resize_px is not None:
+        settings["data.resize_px"] = "[64, 64]"
+    return settings
+
+
 @pytest.mark.parametrize("preset", sorted(presets()))
-def test_a_preset_needs_nothing_but_the_data(preset: str, rasters: Path, tmp_path: Path):
-    settings = {**SMALL, "data.folder": str(rasters), "tracking.output_dir": str(tmp_path), "name": preset}
+def test_a_preset_needs_nothing_but_the_data(preset: str, rasters: Path, photographs: Path, tmp_path: Path):
+    settings = small(preset, rasters, photographs) | {"tracking.output_dir": str(tmp_path), "name": preset}
     words = [word for path, value in settings.items() for word in ("--set", f"{path}={value}")]
     assert main(["train", f"preset:{preset}", *words]) == 0
     (run,) = find_runs(tmp_path)

@@ -32,16 +32,25 @@ _EXIT_BROKEN_PIPE = 141  # the reader went away, as with "| head"
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module:function, or module:Typer for a group; its help in one line, as in its docstring)
-    "train": ("maskwright.cli.train_commands:train", "Train a model and score it on held-out ground."),
+    "train": ("maskwright.cli.train_commands:train", "Train a model and score it on held-out data."),
     "evaluate": (
         "maskwright.cli.train_commands:evaluate",
         "Score the model of a run beside naive baselines, with intervals.",
     ),
     "predict": (
         "maskwright.cli.predict_commands:predict",
-        "Map gaps on height rasters of any size: rasters, polygons, a picture.",
+        "Apply a trained model to photographs and rasters of any size: masks, maps, polygons.",
     ),
-    "prepare": ("maskwright.cli.prepare_commands:app", "Masks, statistics and polygons without training."),
+    "check": (
+        "maskwright.cli.check_commands:check",
+        "Look for what is wrong with data before training: a page with pictures, and an exit code.",
+    ),
+    "init": ("maskwright.cli.check_commands:init", "Look at data and write a commented experiment file."),
+    "cache": ("maskwright.cli.cache_commands:app", "Show and clean what was decoded and kept."),
+    "prepare": (
+        "maskwright.cli.prepare_commands:app",
+        "Aligned rasters, tiles, masks and statistics without training.",
+    ),
     "runs": ("maskwright.cli.run_commands:runs", "List runs, newest first: status, epochs, best score."),
     "models": (
         "maskwright.cli.model_commands:app",

@@ -21,7 +21,14 @@ __all__ = ["predict"]
 
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder or model folder.", show_default=False)],
-    rasters: Annotated[list[Path], typer.Argument(metavar="RASTER...", help="Height rasters.", show_default=False)],
+    rasters: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help='Height rasters, or photographs and rasters of the kind trained on: files, folders, "*.jpg".',
+            show_default=False,
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder for maps, polygons and pictures.", show_default=False)],
     heights: Annotated[
         list[float] | None,
@@ -45,6 +52,11 @@ def predict(
         str | None,
         typer.Option("--chm-nodata", metavar="VALUE|tag|none", help="The same for --chm.", show_default=False),
     ] = None,
+    tta: Annotated[
+        int | None,
+        typer.Option("--tta", metavar="1|2|4|8", help="Mirrored and turned views averaged.", show_default=False),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of an earlier prediction.")] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     overrides: Annotated[
         list[str] | None,
@@ -57,8 +69,9 @@ def predict(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on the screen.")] = False,
 ) -> int:
-    """Map gaps on height rasters of any size: rasters, polygons, a picture."""
-    said = load_section(PredictionConfig, (), overrides or ())
+    """Apply a trained model to photographs and rasters of any size: masks, maps, polygons."""
+    words = [*(overrides or ()), *(() if tta is None else (f"tta={tta}",))]
+    said = load_section(PredictionConfig, (), words)
     settings = {name: getattr(said, name) for name in said.model_fields_set}
 
     from maskwright.devices import prepare_process
@@ -66,7 +79,7 @@ def predict(
 
     prepare_process()
     with progress_bar(quiet=quiet) as progress:
-        predict_rasters(
+        results = predict_rasters(
             run,
             rasters,
             out,
@@ -76,10 +89,35 @@ def predict(
             chm=chm,
             chm_nodata=_nodata(chm_nodata, "--chm-nodata"),
             device=device,
+            overwrite=overwrite,
             progress=progress,
             on_result=partial(_show, quiet=quiet),
         )
-    return 0
+    return _end(results, out, quiet=quiet)
+
+
+def _end(results: list[RasterResult], out: Path, *, quiet: bool) -> int:
+    """The table over all images, and whether all of them were mapped."""
+    failed = [result for result in results if result.error]
+    of_classes = [result for result in results if result.per_class]
+    if of_classes and not quiet:
+        names = [row["class"] for row in of_classes[0].per_class]
+        print_table(
+            ("file", "size", "seconds", *names, "objects", "status"), [_row(result, len(names)) for result in results]
+        )
+        typer.echo(str(out / "summary.csv"))
+    if failed:
+        typer.echo(f"{len(failed)} of {len(results)} files failed; the others were finished. See above.", err=True)
+    return 2 if failed else 0  # EXIT_USER of main, which imports this module
+
+
+def _row(result: RasterResult, classes: int) -> tuple[str, ...]:
+    if result.error:
+        return (result.raster.name, "-", f"{result.seconds:.2f}", *[""] * classes, "", "failed")
+    shares = ["-" if row["share"] is None else f"{row['share']:.1%}" for row in result.per_class]
+    objects = sum(row["objects"] or 0 for row in result.per_class)
+    size = f"{result.size[0]} x {result.size[1]}"
+    return (result.raster.name, size, f"{result.seconds:.2f}", *shares, str(objects), "done")
 
 
 def _nodata(text: str | None, option: str) -> float | str | None:
@@ -92,10 +130,19 @@ def _nodata(text: str | None, option: str) -> float | str | None:
 
 
 def _show(result: RasterResult, *, quiet: bool) -> None:
+    if result.error:
+        typer.echo(result.error, err=True)
     for note in result.notes:
         typer.echo(f"{result.raster.name}: {note}", err=True)
-    if quiet:
+    if quiet or result.error:
         return
+    if result.per_height:
+        _show_heights(result)
+    for path in result.files.values():
+        typer.echo(str(path))
+
+
+def _show_heights(result: RasterResult) -> None:
     print_table(
         ("height", "gap share", "gaps", "area"),
         [
@@ -113,5 +160,3 @@ def _show(result: RasterResult, *, quiet: bool) -> None:
             f"{sum(result.violations)} pixels of the raw output were likelier a gap at the lower of two heights; "
             "a running maximum over heights mended them."
         )
-    for path in result.files.values():
-        typer.echo(str(path))

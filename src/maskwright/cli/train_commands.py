@@ -15,7 +15,8 @@ from maskwright.config import load_experiment
 from maskwright.errors import ConfigError
 
 if TYPE_CHECKING:
-    from maskwright.workflows.evaluate import Evaluation
+    from maskwright.config import Experiment
+    from maskwright.workflows.evaluation import Evaluation
 
 __all__ = ["evaluate", "print_evaluation", "train"]
 
@@ -41,9 +42,13 @@ def train(
     batch_size: Annotated[int | None, setting("data.loader.batch_size", "--batch-size")] = None,
     lr: Annotated[float | None, setting("optim.optimizer.lr", "--lr")] = None,
     device: Annotated[str | None, setting("training.device", "--device")] = None,
+    plan: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would be done and what it would take, draw one batch, train nothing."),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on the screen.")] = False,
 ) -> int:
-    """Train a model and score it on held-out ground."""
+    """Train a model and score it on held-out data."""
     flags = given(
         {
             "name": ("--experiment-name", name),
@@ -59,9 +64,14 @@ def train(
         raise ConfigError(
             "--resume continues a run with the settings it was begun with; give no files and no settings."
         )
+    if resume is not None and plan:
+        raise ConfigError("--dry-run says what a new run would do; a run that is resumed goes on as it was begun.")
     if quiet:
         flags += given({"tracking.quiet": ("--quiet", True)})
     experiment = None if resume is not None else load_experiment(files or [], [*(overrides or []), *flags])
+    if plan:
+        assert experiment is not None
+        return _dry_run(experiment)
 
     from maskwright.workflows.train import resume as resume_run
     from maskwright.workflows.train import train as train_run
@@ -81,13 +91,24 @@ def train(
     return EXIT_INTERRUPTED if by_signal and not outcome.finished else 0
 
 
+def _dry_run(experiment: Experiment) -> int:
+    from maskwright.workflows.dry_run import dry_run
+
+    for line in dry_run(experiment, experiment.tracking.output_dir / "dry_run" / experiment.name).lines:
+        typer.echo(line)
+    return 0
+
+
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.", show_default=False)],
     part: Annotated[str, typer.Option("--part", help="Part of the split to score: test or val.")] = "test",
     heights: Annotated[
         list[float] | None,
         typer.Option(
-            "--heights", metavar="M [M ...]", help="Heights in metres; unset: those of the run.", show_default=False
+            "--heights",
+            metavar="M [M ...]",
+            help="Heights in metres, for a model of gaps; unset: those of the run.",
+            show_default=False,
         ),
     ] = None,
     out: Annotated[
@@ -104,14 +125,18 @@ def evaluate(
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """The per-height table, the baselines and the verdict in plain words, on standard output."""
-    from maskwright.workflows.report import baseline_table, height_table
+    """The table by height or class, the baselines and the verdict in plain words, on standard output."""
+    from maskwright.workflows.report_tables import baseline_table, sample_table, score_table
 
+    where = "ground" if evaluation.heights_m or evaluation.score == "rmse" else "images"
     typer.echo(
-        f"\n{evaluation.part} ground, {evaluation.tiles} tiles, {evaluation.valid_pixels / 1e6:.2f} million pixels:"
+        f"\n{evaluation.part} {where}, {evaluation.tiles} tiles, {evaluation.valid_pixels / 1e6:.2f} million pixels:"
     )
-    print_table(*height_table(evaluation.model, evaluation.confidence))
-    typer.echo("\nIoU beside answers that need no training:")
+    print_table(*score_table(evaluation))
+    if evaluation.samples:
+        typer.echo("\nWhole images, right or wrong:")
+        print_table(*sample_table(evaluation))
+    typer.echo(f"\n{'RMSE' if evaluation.score == 'rmse' else 'IoU'} beside answers that need no training:")
     print_table(*baseline_table(evaluation))
     typer.echo("")
     for sentence in evaluation.sentences:

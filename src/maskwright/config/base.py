@@ -1,8 +1,9 @@
 """Section: the frozen base of every settings model, and Field: a setting said once with help, unit and range.
 
 Sections are told apart by ``kind``: a field whose type is a union of sections with different kinds takes any of them,
-and the kind of its default where none is said. Paths are whole from the start: ``~``, ``${NAME}`` and relative ones are
-resolved when a section is made, so that a saved experiment means the same anywhere on the machine.
+and where none is said the kind of its default, or the one that follows from the kinds beside it. Paths are whole from
+the start: ``~``, ``${NAME}`` and relative ones are resolved when a section is made, so that a saved experiment means
+the same anywhere on the machine.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def kind_of(section: type[Section]) -> str | None:
 
 
 def default_kind(field: FieldInfo) -> str | None:
-    """The kind a field of several kinds has when none is said; None if it has no default."""
+    """The kind of a field's default; None if it has no default."""
     factory = field.default_factory
     return kind_of(factory) if isinstance(factory, type) and issubclass(factory, Section) else None
 
@@ -149,6 +150,12 @@ def _would_be_bent(value: Any, members: tuple[Any, ...]) -> bool:
     entries = value if isinstance(value, list | tuple) else (value,)
     yes_or_no = bool not in members and any(isinstance(entry, bool) for entry in entries)
     return yes_or_no or (value == "" and Path in members)
+
+
+def _kind_said(value: Any) -> str | None:
+    """The kind of a section, or of the values for one; None if they do not say it."""
+    kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
+    return None if kind is None else str(kind)
 
 
 class Section(pydantic.BaseModel):
@@ -180,14 +187,31 @@ class Section(pydantic.BaseModel):
         if not isinstance(values, Mapping):
             return values
         prepared = dict(values)
+        kinds = cls.kinds_unsaid({name: _kind_said(value) for name, value in prepared.items()})
         for name, field in cls.model_fields.items():
-            if name in prepared:
-                value, kind = prepared[name], default_kind(field)
-                if field.discriminator == "kind" and isinstance(value, Mapping) and "kind" not in value and kind:
-                    prepared[name] = {"kind": kind, **value}
-                elif _would_be_bent(value, union_members(field.annotation)):
-                    prepared[name] = Unfit(value)
+            kind = kinds.get(name)
+            if name not in prepared:
+                if name in kinds and kind != default_kind(field) and not field.is_required():
+                    prepared[name] = {} if kind is None else {"kind": kind}
+                continue
+            value = prepared[name]
+            if field.discriminator == "kind" and isinstance(value, Mapping) and "kind" not in value and kind:
+                prepared[name] = {"kind": kind, **value}
+            elif _would_be_bent(value, union_members(field.annotation)):
+                prepared[name] = Unfit(value)
         return prepared
+
+    @classmethod
+    def kinds_unsaid(cls, said: Mapping[str, str | None]) -> dict[str, str | None]:
+        """The kind of each setting of several kinds where none is said: that of its default.
+
+        Args:
+            said: Names of settings to the kinds that were said for them; None or left out: nothing was said.
+
+        Returns:
+            None where the kind must be said.
+        """
+        return {name: default_kind(field) for name, field in cls.model_fields.items() if field.discriminator == "kind"}
 
     @pydantic.field_validator("*", mode="after")
     @classmethod

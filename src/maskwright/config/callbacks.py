@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from pydantic import field_validator
 
 from maskwright.config.base import Field, Section
+from maskwright.config.metric_names import canonical_metric
 
-__all__ = ["CallbacksConfig", "EarlyStoppingConfig", "canonical_metric"]
-
-_SPLIT_AND_NAME = re.compile(r"(train|val|test)[/._](.+)")
-
-
-def canonical_metric(name: str) -> str:
-    """The one name of a score: ``val_iou``, ``val.iou`` and ``val/iou`` are ``val/iou``.
-
-    ``val_loss`` and ``val/total_loss`` are ``val/loss``. A height may follow: ``val_iou@2.5m`` is ``val/iou@2.5m``.
-    Names that do not begin with train, val or test are left as they are.
-    """
-    name = name.strip()
-    parts = _SPLIT_AND_NAME.fullmatch(name)
-    if parts is None:
-        return name
-    split, score = parts.groups()
-    return f"{split}/loss" if score == "total_loss" else f"{split}/{score}"
+__all__ = ["CallbacksConfig", "EarlyStoppingConfig"]
 
 
 class EarlyStoppingConfig(Section):

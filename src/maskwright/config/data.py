@@ -9,20 +9,24 @@ import pydantic
 from pydantic import model_validator
 
 from maskwright.config.base import Field, Section, refuse
+from maskwright.config.data_parts import BalanceConfig, CacheConfig, LoaderConfig, TileConfig
+from maskwright.config.images import ImagesData
 
 __all__ = [
+    "AdaptiveHeights",
     "AugmentConfig",
-    "CacheConfig",
     "DataConfig",
     "HeightRastersData",
-    "LoaderConfig",
     "MetresNormalise",
+    "MinMaxHeights",
     "NormaliseConfig",
     "PerTileNormalise",
+    "PercentileHeights",
+    "RobustHeights",
     "SiteConfig",
     "SplitConfig",
+    "StandardHeights",
     "TerrainConfig",
-    "TileConfig",
 ]
 
 
@@ -65,29 +69,6 @@ class TerrainConfig(Section):
     )
 
 
-class TileConfig(Section):
-    """How scenes are cut into tiles."""
-
-    size_px: int = Field(256, ge=16, le=4096, unit="px", help="Side of the square tiles.")
-    overlap: float = Field(
-        0.0, ge=0, help="Overlap of training tiles: below 1 a share of the tile, from 1 on a number of pixels."
-    )
-    min_valid: float = Field(0.7, ge=0, le=1, help="A tile is kept if at least this share of its pixels is measured.")
-
-    @property
-    def overlap_px(self) -> int:
-        """The overlap in pixels, whichever way it was given."""
-        return round(self.overlap * self.size_px) if self.overlap < 1 else int(self.overlap)
-
-    @model_validator(mode="after")
-    def _overlap_makes_sense(self) -> TileConfig:
-        if self.overlap >= 1 and self.overlap != int(self.overlap):
-            raise ValueError(f"overlap: {self.overlap:g} is neither a share below 1 nor a whole number of pixels")
-        if self.overlap_px >= self.size_px:
-            raise ValueError(f"overlap: {self.overlap_px} px is not smaller than the tile of {self.size_px} px")
-        return self
-
-
 class MetresNormalise(Section):
     """Heights minus a reference surface of the ground, divided by a constant: metres stay metres."""
 
@@ -107,7 +88,56 @@ class PerTileNormalise(Section):
     kind: Literal["per_tile"] = Field("per_tile", help="Stretch each tile to 0..1; for comparison.")
 
 
-NormaliseConfig = Annotated[MetresNormalise | PerTileNormalise, pydantic.Field(discriminator="kind")]
+class StandardHeights(Section):
+    """Mean 0 and deviation 1 over the training pixels; heights as they are, no reference surface."""
+
+    kind: Literal["standard"] = Field("standard", help="Mean and deviation of the training pixels, by band.")
+
+
+class MinMaxHeights(Section):
+    """0..1 between the least and the largest training height; heights as they are, no reference surface."""
+
+    kind: Literal["minmax"] = Field("minmax", help="Least and largest height of the training pixels, by band.")
+
+
+class PercentileHeights(Section):
+    """0..1 between two percentiles of the training heights, cut beyond; heights as they are, no reference surface."""
+
+    kind: Literal["percentile"] = Field("percentile", help="Two percentiles of the training pixels, by band.")
+    low: float = Field(2.0, ge=0, lt=100, unit="%", help="Percentile that becomes 0.")
+    high: float = Field(98.0, gt=0, le=100, unit="%", help="Percentile that becomes 1.")
+
+    @model_validator(mode="after")
+    def _low_is_low(self) -> PercentileHeights:
+        if self.low >= self.high:
+            raise ValueError(f"low: {self.low:g} % is not below high: {self.high:g} %")
+        return self
+
+
+class RobustHeights(Section):
+    """Median 0, divided by the distance of percentiles 1 and 99 of the training heights; no reference surface."""
+
+    kind: Literal["robust"] = Field("robust", help="Median and percentiles 1 and 99 of the training pixels, by band.")
+
+
+class AdaptiveHeights(Section):
+    """robust where training heights are skewed, wide or have outliers, else standard; no reference surface."""
+
+    kind: Literal["adaptive"] = Field(
+        "adaptive", help="robust where heights are skewed or have outliers, else standard."
+    )
+
+
+NormaliseConfig = Annotated[
+    MetresNormalise
+    | PerTileNormalise
+    | StandardHeights
+    | MinMaxHeights
+    | PercentileHeights
+    | RobustHeights
+    | AdaptiveHeights,
+    pydantic.Field(discriminator="kind"),
+]
 
 
 class SplitConfig(Section):
@@ -189,28 +219,6 @@ class AugmentConfig(Section):
         return self
 
 
-class CacheConfig(Section):
-    """Rasters are decoded once into uncompressed files that are memory-mapped."""
-
-    enabled: bool = Field(True, help="Decode once; off: a folder in the run's temporary space is used and removed.")
-    folder: Path | None = Field(None, help="Where decoded rasters lie; unset: the user's cache folder.")
-    max_gb: float = Field(20.0, gt=0, unit="GB", help="Oldest entries are removed when the cache grows beyond this.")
-
-
-class LoaderConfig(Section):
-    """How batches are made."""
-
-    batch_size: int = Field(8, ge=1, le=4096, help="Tiles in a batch.")
-    eval_batch_size: int | None = Field(None, ge=1, help="Tiles in a validation batch; unset: batch_size.")
-    workers: int = Field(
-        0, ge=0, le=64, help="Loader processes; 0 loads in the training process, fastest from the cache."
-    )
-    prefetch: int = Field(2, ge=1, le=64, advanced=True, help="Batches each worker prepares ahead.")
-    samples_per_epoch: int | None = Field(
-        None, ge=1, help="Training tiles drawn in an epoch; unset: as many as there are training tiles."
-    )
-
-
 class HeightRastersData(Section):
     """Height rasters: CHM, DSM with CHM, or DSM with DTM; single band, metres."""
 
@@ -225,6 +233,11 @@ class HeightRastersData(Section):
     input: Literal["dsm", "chm", "both"] = Field(
         "dsm",
         help="What the network sees: the surface (the usual case), the canopy height itself, or both as two bands.",
+    )
+    context: tuple[Literal["slope", "aspect", "altitude"], ...] = Field(
+        (),
+        help="Bands derived from the surface and added to the input: slope in degrees / 90, aspect as its sine and "
+        "cosine (two bands, 0 where flat), altitude in metres / 1000.",
     )
     nodata: float | None = Field(None, help="Value meaning 'not measured' where a file has no tag; overrides the tag.")
     chm_nodata: float | Literal["tag", "none"] = Field(
@@ -243,6 +256,7 @@ class HeightRastersData(Section):
     normalise: NormaliseConfig = Field(default_factory=MetresNormalise, help="How heights become network input.")
     split: SplitConfig = Field(default_factory=SplitConfig, help="Training, validation and test ground.")
     augment: AugmentConfig = Field(default_factory=AugmentConfig, help="Random changes of training tiles.")
+    balance: BalanceConfig = Field(default_factory=BalanceConfig, help="Which training tiles come more often.")
     cache: CacheConfig = Field(default_factory=CacheConfig, help="Decoded rasters on disk.")
     loader: LoaderConfig = Field(default_factory=LoaderConfig, help="How batches are made.")
 
@@ -250,6 +264,7 @@ class HeightRastersData(Section):
     def _sites_make_sense(self) -> HeightRastersData:
         faults = []
         names = [site.name for site in self.sites]
+        faults += self._context_faults()
         if self.folder is None and not self.sites:
             faults.append("no data is named. Set data.folder to a folder of rasters, or list data.sites")
         for name in sorted({name for name in names if names.count(name) > 1}):
@@ -266,5 +281,25 @@ class HeightRastersData(Section):
         refuse(faults)
         return self
 
+    def _context_faults(self) -> list[str]:
+        faults = []
+        if len(set(self.context)) < len(self.context):
+            faults.append(f"context: {list(self.context)} names a band twice")
+        changes = self.augment
+        moved = {
+            "rotate_p": changes.rotate_p,
+            "noise_m": changes.noise_m,
+            "shift_m": changes.shift_m,
+            "terrain_p": changes.terrain_p,
+            "clearing_p": changes.clearing_p,
+        }
+        wrong = [f"augment.{name}" for name, value in moved.items() if value > 0]
+        if self.context and changes.enabled and wrong:
+            faults.append(
+                f"context: bands derived from the surface would no longer fit it after {', '.join(wrong)}. Set these "
+                "to 0 (mirror images and quarter turns stay possible), or leave context empty"
+            )
+        return faults
 
-DataConfig = HeightRastersData
+
+DataConfig = Annotated[HeightRastersData | ImagesData, pydantic.Field(discriminator="kind")]

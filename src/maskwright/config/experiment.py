@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from pydantic import model_validator
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import field_validator, model_validator
 
 from maskwright.config.base import Field, Section, refuse
 from maskwright.config.callbacks import CallbacksConfig
 from maskwright.config.checkpoints import CheckpointsConfig
 from maskwright.config.data import DataConfig
-from maskwright.config.loss import LossConfig
+from maskwright.config.loss import CombinedLossConfig, LossConfig
 from maskwright.config.metrics import MetricsConfig
 from maskwright.config.model import FilmUNetConfig, ModelConfig
 from maskwright.config.optim import OptimConfig
 from maskwright.config.prediction import PredictionConfig
-from maskwright.config.task import TaskConfig
+from maskwright.config.task import HeightGapsTask, TaskConfig
 from maskwright.config.tracking import TrackingConfig
 from maskwright.config.training import TrainingConfig
 
 __all__ = ["Experiment"]
+
+# What each task learns from, and the network and loss it has where none is said.
+_BY_TASK = {
+    "height_gaps": ("height_rasters", "film_unet", "combined"),
+    "height": ("height_rasters", "regression_unet", "regression"),
+    "binary": ("images", "unet", "combined"),
+    "multiclass": ("images", "unet", "combined"),
+    "multilabel": ("images", "unet", "combined"),
+}
 
 
 class Experiment(Section):
@@ -27,10 +40,19 @@ class Experiment(Section):
         help="Name of the run, of letters, digits, _ . and -; its folder starts with it.",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
     )
-    task: TaskConfig = Field(default_factory=TaskConfig, help="What is to be learned.")
-    data: DataConfig = Field(help="Where the data lies and how it becomes tiles.")
-    model: ModelConfig = Field(default_factory=FilmUNetConfig, help="The network.")
-    loss: LossConfig = Field(default_factory=LossConfig, help="What the training minimises.")
+    task: TaskConfig = Field(default_factory=HeightGapsTask, help="What is to be learned.")
+    data: DataConfig = Field(
+        help="Where the data lies and how it becomes tiles; kind unsaid: height_rasters for tasks of heights, else "
+        "images."
+    )
+    model: ModelConfig = Field(
+        default_factory=FilmUNetConfig,
+        help="The network; kind unsaid: film_unet for height_gaps, regression_unet for height, else unet.",
+    )
+    loss: LossConfig = Field(
+        default_factory=CombinedLossConfig,
+        help="What the training minimises; kind unsaid: regression for height, else combined.",
+    )
     optim: OptimConfig = Field(default_factory=OptimConfig, help="How weights are updated.")
     training: TrainingConfig = Field(default_factory=TrainingConfig, help="The loop.")
     callbacks: CallbacksConfig = Field(default_factory=CallbacksConfig, help="What watches the run.")
@@ -39,18 +61,86 @@ class Experiment(Section):
     tracking: TrackingConfig = Field(default_factory=TrackingConfig, help="Where runs are written.")
     prediction: PredictionConfig = Field(default_factory=PredictionConfig, help="How the model is applied.")
 
+    @classmethod
+    def kinds_unsaid(cls, said: Mapping[str, str | None]) -> dict[str, str | None]:
+        """The kinds that follow from one another: data, network and loss from the task, the task from height rasters.
+
+        Images alone do not say what is to be learned. A misspelt task counts as what it resembles, so that one slip
+        is told once.
+        """
+        task, data = said.get("task"), said.get("data")
+        unsaid_task = "height_gaps" if data in (None, "height_rasters") else None
+        meant = get_close_matches(task, _BY_TASK, 1) if task is not None else []
+        implied = _BY_TASK[meant[0] if meant else unsaid_task or "binary"]
+        following = dict(zip(("data", "model", "loss"), implied, strict=True))
+        return {**super().kinds_unsaid(said), "task": unsaid_task, **following}
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _task_is_said(cls, task: Any) -> Any:
+        if isinstance(task, Mapping) and "kind" not in task:
+            raise ValueError(
+                "kind: missing. Images do not say what is to be learned: set binary, multiclass or multilabel"
+            )
+        return task
+
     @model_validator(mode="after")
     def _sections_fit_together(self) -> Experiment:
-        task, model, size_px = self.task, self.model, self.data.tiles.size_px
-        faults = []
-        if not model.conditioned:
-            only = f"model.kind {model.kind} answers the heights of task.heights_m, all at once"
-            for name in ("train_heights_m", "train_range_m"):
-                if getattr(task, name) is not None:
-                    faults.append(f"task.{name}: {only}. Leave it out, or set model.kind: film_unet")
-            if task.heights_per_sample != 1:
-                faults.append(f"task.heights_per_sample: {only}. Leave it at 1, or set model.kind: film_unet")
+        model, size_px = self.model, self.data.tiles.size_px
+        faults = [*self._faults_of_kinds()] or [*self._faults_of_heights(), *self._faults_of_loss()]
         if size_px < 2**model.depth:
             faults.append(f"data.tiles.size_px: {size_px} px cannot be halved {model.depth} times. Lower model.depth")
         refuse(faults)
         return self
+
+    def _faults_of_kinds(self) -> Iterator[str]:
+        """Kinds that do not go together."""
+        task, data, model, loss = self.task.kind, self.data.kind, self.model, self.loss.kind
+        wanted_data, wanted_model, wanted_loss = _BY_TASK[task]
+        if data != wanted_data:
+            others = [name for name, (kind, _, _) in _BY_TASK.items() if kind == data]
+            yield (
+                f"data.kind: task.kind {task} learns from {wanted_data}, not from {data}. "
+                f"Set data.kind: {wanted_data}, or one of {', '.join(others)} as task.kind"
+            )
+        if model.conditioned and task != "height_gaps":
+            yield (
+                f"model.kind: {model.kind} is told heights, which task.kind {task} does not ask. "
+                f"Set model.kind: {wanted_model}"
+            )
+        if model.kind == "regression_unet" and task != "height":
+            yield (
+                f"model.kind: regression_unet answers one value in metres, which is task.kind height, not {task}. "
+                f"Set model.kind: {wanted_model}"
+            )
+        if loss != wanted_loss:
+            yield f"loss.kind: {loss} does not fit task.kind {task}. Set loss.kind: {wanted_loss}"
+
+    def _faults_of_heights(self) -> Iterator[str]:
+        """Heights that a network without condition cannot answer."""
+        task, model = self.task, self.model
+        if task.kind != "height_gaps" or model.conditioned:
+            return
+        only = f"model.kind {model.kind} answers the heights of task.heights_m, all at once"
+        for name in ("train_heights_m", "train_range_m"):
+            if getattr(task, name) is not None:
+                yield f"task.{name}: {only}. Leave it out, or set model.kind: film_unet"
+        if task.heights_per_sample != 1:
+            yield f"task.heights_per_sample: {only}. Leave it at 1, or set model.kind: film_unet"
+
+    def _faults_of_loss(self) -> Iterator[str]:
+        """Settings of the loss that mean nothing to the task."""
+        task, loss = self.task.kind, self.loss
+        if loss.kind != "combined":
+            return
+        if loss.height_weights != "none" and task != "height_gaps":
+            yield f"loss.height_weights: task.kind {task} is not asked for heights. Set none"
+        if task != "multiclass":
+            if loss.class_weights is not None:
+                yield f"loss.class_weights: the classes of task.kind {task} exclude no other. Set loss.pos_weight"
+            return
+        if loss.pos_weight != 1:
+            yield "loss.pos_weight: task.kind multiclass has classes that exclude each other. Set loss.class_weights"
+        for name in ("boundary", "cldice", "balanced_bce"):
+            if loss.terms[name]:
+                yield f"loss.{name}: there is no such loss of classes that exclude each other. Set it to 0"

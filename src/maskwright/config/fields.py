@@ -16,7 +16,7 @@ import annotated_types
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from maskwright.config.base import Section, default_kind, item_sections, kind_of, sections_in, union_members
+from maskwright.config.base import Section, item_sections, kind_of, sections_in, union_members
 from maskwright.errors import ConfigError
 
 __all__ = ["Explanation", "FieldSpec", "explain", "field_spec", "field_specs", "suggestion"]
@@ -189,7 +189,7 @@ def explain(name: str, root: type[Section] | None = None) -> Explanation:
     return Explanation(tuple(wanted), tuple(other for other in beside if other != path))
 
 
-def suggestion(path: str, root: type[Section] | None = None) -> str:
+def suggestion(path: str, root: type[Section] | None = None, known: Iterable[str] = ()) -> str:
     """A sentence that points from an unknown path to what was probably meant; empty if nothing comes close.
 
     Looks for a similar word beside the unknown one, then for the very same word elsewhere, then for similar words.
@@ -197,11 +197,12 @@ def suggestion(path: str, root: type[Section] | None = None) -> str:
     Args:
         path: The unknown path, dotted, from the top of ``root``.
         root: The section in which it was given; by default a whole experiment.
+        known: Names that may stand in its place, where the kind of its section is known; otherwise those of any kind.
     """
     root = root or _experiment()
     specs = [*_walk(root, "", "")]
     parent, word = _parent(path), path.rpartition(".")[2]
-    beside = _unique(spec.name for spec in specs if _parent(spec.path) == re.sub(r"\[\d+\]", "[]", parent))
+    beside = [*known] or _unique(spec.name for spec in specs if _parent(spec.path) == re.sub(r"\[\d+\]", "[]", parent))
     by_name = {spec.name: spec.path for spec in reversed(specs)}
     candidates = (
         [_join(parent, other) for other in get_close_matches(word, beside, 1, 0.8)],
@@ -225,31 +226,35 @@ def _walk(section: type[Section], prefix: str, when: str) -> Iterator[FieldSpec]
         yield field_spec(section, name, path, when)
         sections = sections_in(field.annotation)
         if len(sections) > 1:
-            yield _kind_choice(field, path, when, sections)
-            inside = [spec for part in sections for spec in _walk(part, f"{path}.", f"{path}.kind = {kind_of(part)}")]
-            yield from _merge_kinds((spec for spec in inside if spec.path != f"{path}.kind"), len(sections), when)
+            yield _kind_choice(field, section.kinds_unsaid({}).get(name), path, when, sections)
+            kinds = {f"{path}.kind = {kind_of(part)}": part for part in sections}
+            inside = [spec for kind, part in kinds.items() for spec in _walk(part, f"{path}.", kind)]
+            yield from _merge_kinds((spec for spec in inside if spec.path != f"{path}.kind"), set(kinds), when)
         else:
             for part in (*sections, *item_sections(field.annotation)):
                 yield from _walk(part, f"{path}." if sections else f"{path}[].", when)
 
 
-def _kind_choice(field: FieldInfo, path: str, when: str, sections: tuple[type[Section], ...]) -> FieldSpec:
+def _kind_choice(
+    field: FieldInfo, default: str | None, path: str, when: str, sections: tuple[type[Section], ...]
+) -> FieldSpec:
     kinds = tuple(str(kind_of(part)) for part in sections)
     meanings = "; ".join(
         f"{kind}: {(part.model_fields['kind'].description or '').rstrip('.')}"
         for kind, part in zip(kinds, sections, strict=True)
     )
-    default = default_kind(field)
+    _, _, rule = (field.description or "").partition("; kind unsaid: ")
+    meanings += f". Unsaid: {rule.rstrip('.')}" if rule else ""
     return FieldSpec(f"{path}.kind", "choice", default, meanings, choices=kinds, required=default is None, when=when)
 
 
-def _merge_kinds(specs: Iterator[FieldSpec], kinds: int | None = None, always: str = "") -> tuple[FieldSpec, ...]:
+def _merge_kinds(specs: Iterator[FieldSpec], kinds: set[str] | None = None, always: str = "") -> tuple[FieldSpec, ...]:
     """One spec for a setting that several kinds share; ``always`` is its ``when`` if all of ``kinds`` have it."""
     merged: dict[FieldSpec, list[str]] = {}
     for spec in specs:
         merged.setdefault(replace(spec, when="", default=_hashable(spec.default)), []).append(spec.when)
     return tuple(
-        replace(spec, when=always if len(whens) == kinds else " or ".join(dict.fromkeys(whens)))
+        replace(spec, when=always if set(whens) == kinds else " or ".join(dict.fromkeys(whens)))
         for spec, whens in merged.items()
     )
 
@@ -262,7 +267,7 @@ def _type_of(members: list[Any]) -> str:
     for member in members:
         if get_origin(member) is tuple:
             entry = get_args(member)[0]
-            return "list[section]" if sections_in(entry) else f"list[{_type_of([entry])}]"
+            return "list[section]" if sections_in(entry) else f"list[{_type_of([*union_members(entry)])}]"
         if member in _TYPE_WORDS:
             return _TYPE_WORDS[member]
     return "choice"

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from maskwright.config.base import Section
-from maskwright.config.callbacks import canonical_metric
 from maskwright.config.experiment import Experiment
 from maskwright.config.faults import did_you_mean, show
 from maskwright.config.load import section_from
 from maskwright.config.merge import put
+from maskwright.config.metric_names import canonical_metric
 from maskwright.config.yaml_tree import Fault, Mark, Node, to_node
 
 __all__ = ["FLAT_NAMES", "FlatName", "from_flat"]
@@ -52,7 +52,8 @@ def from_flat(
 
     Args:
         flat: A mapping of flat names, or an object whose public attributes are the settings.
-        data: Where the data lies: a folder of rasters, or a data section. The flat names say nothing of height rasters.
+        data: Where the data lies: a folder of rasters, or a data section. The flat names say nothing of height rasters;
+            folders of photographs they do.
         name: Name of the experiment.
 
     Returns:
@@ -137,9 +138,36 @@ def _model(value: Any, flat: _Flat) -> _Settings:
         "unetallfeatures": "unet_all_features",
         "unetfilm": "film_unet",
     }
+    if not _is_off(flat.get("encoder")):
+        return {"model.kind": "smp", "model.decoder": _word(value)}
     if _word(value) not in kinds:
         raise _NoPlaceError(f"its networks are {', '.join(sorted(set(kinds.values())))}")
     return {"model.kind": kinds[_word(value)]}
+
+
+def _encoder(value: Any, flat: _Flat) -> _Settings:
+    return {} if _is_off(value) else {"model.kind": "smp", "model.encoder": str(value)}
+
+
+def _encoder_weights(value: Any, flat: _Flat) -> _Settings:
+    if _is_off(value):
+        return {}
+    if _is_off(flat.get("encoder")):
+        raise _NoPlaceError("they belong to a ready-made encoder; name it with encoder")
+    return {"model.encoder_weights": str(value)}
+
+
+def _is_of_photographs(flat: _Flat) -> bool:
+    return any(not _is_off(flat.get(name)) for name in ("images_dir", "masks_dir", "split_dir"))
+
+
+def _photographs(path: str, **more: str) -> Callable[[Any, _Flat], _Settings]:
+    """A converter for a folder of the system that knew photographs, and one class, alone."""
+
+    def convert(value: Any, flat: _Flat) -> _Settings:
+        return {} if _is_off(value) else {"task.kind": "binary", path: str(value), **more}
+
+    return convert
 
 
 def _optimizer(value: Any, flat: _Flat) -> _Settings:
@@ -196,8 +224,12 @@ def _droppath(value: Any, flat: _Flat) -> _Settings:
 
 
 def _threshold_weights(value: Any, flat: _Flat) -> _Settings:
+    return {} if _is_off(value) else {"loss.height_weights": "rare_gaps"}
+
+
+def _threshold_adjustment(value: Any, flat: _Flat) -> _Settings:
     if not _is_off(value) and not _is_off(flat.get("use_threshold_weights", True)):
-        raise _NoPlaceError("all heights weigh the same in the loss")
+        raise _NoPlaceError("weights by height are measured; loss.height_weights says how")
     return {}
 
 
@@ -261,7 +293,10 @@ def _image_size(value: Any, flat: _Flat) -> _Settings:
     width, height = flat.get("image_width", value), flat.get("image_height", value)
     if width != height:
         raise _NoPlaceError("tiles are square; give width and height alike")
-    return {} if value is None else {"data.tiles.size_px": value}
+    if value is None:
+        return {}
+    whole = {"data.resize_px": [value, value]} if _is_of_photographs(flat) else {}
+    return {"data.tiles.size_px": value, **whole}
 
 
 def _augmentation(value: Any, flat: _Flat) -> _Settings:
@@ -269,11 +304,10 @@ def _augmentation(value: Any, flat: _Flat) -> _Settings:
         return {}
     if value == 0:
         return {"data.augment.enabled": False}
+    if _is_of_photographs(flat):  # its changes had a probability of 0.5
+        return {"data.augment.preset": "document_004", "data.augment.strength": 2 * value}
     return {f"data.augment.{change}": value for change in ("flip_p", "turn_p", "rotate_p")}
 
-
-_ENCODER = "for a ready-made encoder set model.kind: smp and model.encoder in the experiment"
-_FOLDERS = "folders of photographs and masks are no data source; give height rasters by data="
 
 FLAT_NAMES: dict[str, FlatName] = {
     # said in both
@@ -293,8 +327,8 @@ FLAT_NAMES: dict[str, FlatName] = {
     "clip_value": FlatName("training.clip_value", _clipping),
     "clip_norm": FlatName("training.clip_norm", _clipping),
     "monitor_gradients": FlatName("tracking", lambda value, flat: {}),  # every run logs the norm of its gradients
-    "use_threshold_weights": FlatName("loss", _threshold_weights),
-    "threshold_weight_adjustment": FlatName("loss", _threshold_weights),
+    "use_threshold_weights": FlatName("loss.height_weights", _threshold_weights),
+    "threshold_weight_adjustment": FlatName("loss.height_weights", _threshold_adjustment),
     "use_droppath": FlatName("model", _droppath),
     "droppath_start_prob": FlatName("model", _droppath),
     "droppath_final_prob": FlatName("model", _droppath),
@@ -318,12 +352,12 @@ FLAT_NAMES: dict[str, FlatName] = {
     "CHECKPOINTS_DIR": FlatName("tracking.output_dir", _folders),
     # the dictionary of TrainingThread
     "architecture": FlatName("model.kind", _model),
-    "encoder": FlatName("model", _refuse(_ENCODER)),
-    "encoder_weights": FlatName("model", _refuse(_ENCODER)),
+    "encoder": FlatName("model.encoder", _encoder),
+    "encoder_weights": FlatName("model.encoder_weights", _encoder_weights),
     "num_epochs": FlatName("training.epochs"),
-    "split_dir": FlatName("data.split", _refuse(_FOLDERS)),
-    "images_dir": FlatName("data", _refuse(_FOLDERS)),
-    "masks_dir": FlatName("data", _refuse(_FOLDERS)),
+    "split_dir": FlatName("data.split.files", _photographs("data.split.files", **{"data.split.by": "files"})),
+    "images_dir": FlatName("data.images", _photographs("data.images")),
+    "masks_dir": FlatName("data.labels.folder", _photographs("data.labels.folder")),
     "checkpoint_dir": FlatName("tracking.output_dir", _folders),
     "loss": FlatName("loss", _loss),
     "bce_weight": FlatName("loss.bce", _loss),

@@ -1,7 +1,8 @@
 """Files of settings and overrides to an experiment, and back.
 
 Files are merged in order: mappings recursively, lists and single values replaced, a section whose ``kind`` changes
-replaced whole. Then come the overrides. Every fault of every file is reported at once.
+replaced whole; a kind left unsaid follows from the others (``Section.kinds_unsaid``). Then come the overrides. Every
+fault of every file is reported at once.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pydantic
 from maskwright.config.base import Section, kind_of, sections_in
 from maskwright.config.experiment import Experiment
 from maskwright.config.faults import did_you_mean, faults_of
-from maskwright.config.merge import merge, put, tidy
+from maskwright.config.merge import kinds_said, merge, put, tidy
 from maskwright.config.yaml_tree import Fault, Mark, Node, TreeError, dump_yaml, parse_yaml, plain, to_node
 from maskwright.errors import ConfigError
 from maskwright.files import write_text
@@ -126,13 +127,14 @@ def section_from(
     layers = list(layers)
     gathered = list(faults)
     tree = Node({}, Mark(", ".join(dict.fromkeys(layer.mark.source for layer in layers)) or section.__name__))
+    kinds = kinds_said(layers)
     for layer in layers:
         if layer.value is not None and not isinstance(layer.value, dict):
             gathered.append(
                 Fault("", "no mapping of settings", layer.mark, "Write name: value pairs at the top level.")
             )
         elif layer.value is not None:
-            tree = Node(merge(tree, layer, section).value, tree.mark)
+            tree = Node(merge(tree, layer, section, kinds).value, tree.mark)
     tree, unknown = tidy(tree, section)
     gathered += unknown
     made: _S | None = None

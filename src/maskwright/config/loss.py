@@ -3,20 +3,147 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
+import pydantic
 from pydantic import model_validator
 
 from maskwright.config.base import Field, Section, refuse
 
-__all__ = ["CombinedLossConfig", "LossConfig"]
+__all__ = [
+    "AdaptiveLossSchedule",
+    "CombinedLossConfig",
+    "CosineLossSchedule",
+    "LossConfig",
+    "LossScheduleConfig",
+    "NoLossSchedule",
+    "PerformanceLossSchedule",
+    "RegressionLossConfig",
+    "StepLossSchedule",
+]
 
 
-class CombinedLossConfig(Section):
+class NoLossSchedule(Section):
+    """Weights of terms stay as they are."""
+
+    kind: Literal["none"] = Field("none", help="Weights stay.")
+
+
+class _LossSchedule(Section):
+    """One share moves, that of the lead term; the others divide the rest as they did at the start."""
+
+    lead: str | None = Field(None, help="Term whose share moves; unset: dice where there is one, else the first.")
+
+
+class _Bounded(Section):
+    min_weight: float = Field(0.5, gt=0, lt=1, help="Smallest share of the lead term.")
+    max_weight: float = Field(0.9, gt=0, lt=1, help="Largest share of the lead term.")
+
+    @model_validator(mode="after")
+    def _bounds_rise(self) -> _Bounded:
+        if self.min_weight > self.max_weight:
+            raise ValueError(f"min_weight: {self.min_weight:g} is above max_weight, {self.max_weight:g}")
+        return self
+
+
+class AdaptiveLossSchedule(_Bounded, _LossSchedule):
+    """The lead term rises while a score is high and falls while it is low."""
+
+    kind: Literal["adaptive"] = Field("adaptive", help="Up where the score is high, down where it is low.")
+    monitor: str = Field("val/dice", help="The score.")
+    high: float = Field(0.8, ge=0, le=1, help="Scores above this are high.")
+    low: float = Field(0.4, ge=0, le=1, help="Scores below this are low.")
+    rise: float = Field(1.1, ge=1, help="Factor of the share where the score is high.")
+    fall: float = Field(0.9, gt=0, le=1, help="Factor of the share where the score is low.")
+
+
+class CosineLossSchedule(_Bounded, _LossSchedule):
+    """The lead term falls along half a cosine."""
+
+    kind: Literal["cosine"] = Field("cosine", help="Down along half a cosine.")
+    max_epochs: int = Field(100, ge=1, unit="epochs", help="Epochs until the smallest share is reached.")
+
+
+class StepLossSchedule(_LossSchedule):
+    """The lead term rises by steps."""
+
+    kind: Literal["step"] = Field("step", help="Up by a step every few epochs.")
+    step_size: int = Field(20, ge=1, unit="epochs", help="Epochs from one step to the next.")
+    weight_step: float = Field(0.1, ge=0, le=1, help="Height of a step.")
+    max_weight: float = Field(0.9, gt=0, lt=1, help="Largest share of the lead term.")
+
+
+class PerformanceLossSchedule(_LossSchedule):
+    """The lead term falls where a score has dropped since the epoch before."""
+
+    kind: Literal["performance"] = Field("performance", help="Down after an epoch in which the score dropped.")
+    monitor: str = Field("val/dice", help="The score.")
+    drop: float = Field(0.01, ge=0, help="Larger drops count.")
+    weight_step: float = Field(0.05, ge=0, le=1, help="How far the share falls.")
+    min_weight: float = Field(0.5, gt=0, lt=1, help="Smallest share of the lead term.")
+
+
+LossScheduleConfig = Annotated[
+    NoLossSchedule | AdaptiveLossSchedule | CosineLossSchedule | StepLossSchedule | PerformanceLossSchedule,
+    pydantic.Field(discriminator="kind"),
+]
+
+
+class _WeighedTerms(Section):
+    """What every sum of losses shares."""
+
+    weights: Literal["strict", "normalize", "raw"] = Field(
+        "strict", help="strict: weights must add up to 1; normalize: divided by their sum; raw: taken as they are."
+    )
+    schedule: LossScheduleConfig = Field(
+        default_factory=NoLossSchedule, help="How the weights of the terms move from epoch to epoch."
+    )
+    learn_weights: bool = Field(
+        False,
+        help="Learn a factor for each term beside the network (uncertainty weighting, bounded so that none can run "
+        "away); reported losses keep the weights said here.",
+    )
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """The weight of each term, by its name."""
+        raise NotImplementedError
+
+    def _faults_of_weights(self, always: tuple[str, ...]) -> list[str]:
+        """Weights that do not add up; ``always`` are the terms a sum names even where they weigh nothing."""
+        faults = []
+        total = sum(self.terms.values())
+        used = [name for name, weight in self.terms.items() if weight]
+        if total <= 0:
+            faults.append(f"{_enumerate(self.terms)} are all 0; at least one term needs a weight")
+        elif self.weights == "strict" and abs(total - 1) > 1e-6:
+            named = [name for name in self.terms if name in used or name in always]
+            faults.append(f"{' + '.join(named)} = {total:g}, but must be 1; or set weights: normalize or raw")
+        if self.schedule.kind != "none" and total > 0:
+            faults += self._faults_of_schedule(used)
+        return faults
+
+    def _faults_of_schedule(self, used: list[str]) -> list[str]:
+        lead = getattr(self.schedule, "lead", None)
+        faults = []
+        if len(used) < 2:
+            faults.append(
+                f"schedule: weight is shifted between terms, and {used[0]} is the only one. Give two a weight"
+            )
+        elif lead is not None and lead not in used:
+            faults.append(f"schedule.lead: {lead} has no weight. Terms with a weight: {', '.join(used)}")
+        if self.learn_weights:
+            faults.append("schedule: learn_weights moves the weights as well. Keep one of the two")
+        return faults
+
+
+class CombinedLossConfig(_WeighedTerms):
     """Weighted sum of losses; each term is kept by name for the log."""
 
     kind: Literal["combined"] = Field("combined", help="Weighted sum of terms.")
-    bce: float = Field(0.5, ge=0, help="Weight of binary cross entropy.")
+    bce: float = Field(
+        0.5, ge=0, help="Weight of cross entropy: of yes or no, or of classes that exclude each other, as the task is."
+    )
     dice: float = Field(0.3, ge=0, help="Weight of the Dice loss.")
     focal: float = Field(0.2, ge=0, help="Weight of the focal loss.")
     jaccard: float = Field(0.0, ge=0, help="Weight of the Jaccard loss (intersection over union).")
@@ -27,17 +154,29 @@ class CombinedLossConfig(Section):
     balanced_bce: float = Field(
         0.0, ge=0, help="Weight of cross entropy in which gaps and the rest of a tile count alike."
     )
-    weights: Literal["strict", "normalize", "raw"] = Field(
-        "strict", help="strict: weights must add up to 1; normalize: divided by their sum; raw: taken as they are."
+    pos_weight: Annotated[float, pydantic.Field(gt=0)] | Literal["auto"] = Field(
+        1.0,
+        help="Weight of gap or foreground pixels in binary cross entropy; auto: measured on the training tiles, so "
+        "that both sides count alike, within 0.1 and 10.",
     )
-    pos_weight: float = Field(1.0, gt=0, help="Weight of gap pixels in binary cross entropy.")
+    class_weights: tuple[Annotated[float, pydantic.Field(ge=0)], ...] | Literal["auto"] | None = Field(
+        None,
+        help="Weight of each class, background first, in cross entropy and focal loss of classes that exclude each "
+        "other; auto: measured on the training tiles, rare classes weigh more. Unset: all alike.",
+    )
+    height_weights: Literal["none", "rare_gaps", "imbalance"] = Field(
+        "none",
+        help="Weight of each tile by the height it is asked for, from the gap shares of the training tiles: rare_gaps: "
+        "heights with few gaps more; imbalance: also heights where nearly all is gap.",
+    )
+    height_weights_cap: float = Field(10.0, ge=1, advanced=True, help="How many times one height may weigh another.")
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, help="Targets are moved this far from 0 and 1 in cross entropy.")
     dice_smooth: float = Field(1.0, gt=0, unit="px", help="Added above and below the Dice ratio.")
     dice_reduction: Literal["sample", "batch"] = Field(
         "sample", help="Overlap per tile, or over the whole batch (depends on how tiles are grouped)."
     )
     focal_alpha: float = Field(
-        0.25, ge=0, le=1, help="Weight of gap pixels in the focal loss; 1 minus this for others."
+        0.25, ge=0, le=1, help="Weight of gap or foreground pixels in the focal loss; 1 minus this for others."
     )
     focal_gamma: float = Field(2.0, ge=0, help="How strongly easy pixels are played down in the focal loss.")
 
@@ -83,13 +222,7 @@ class CombinedLossConfig(Section):
         return self
 
     def _faults(self) -> list[str]:
-        faults = []
-        total = sum(self.terms.values())
-        if total <= 0:
-            faults.append(f"{_enumerate(self.terms)} are all 0; at least one term needs a weight")
-        elif self.weights == "strict" and abs(total - 1) > 1e-6:
-            used = [name for name, weight in self.terms.items() if weight or name in ("bce", "dice", "focal")]
-            faults.append(f"{' + '.join(used)} = {total:g}, but must be 1; or set weights: normalize or raw")
+        faults = self._faults_of_weights(always=("bce", "dice", "focal"))
         if self.tversky_alpha == self.tversky_beta == 0:
             faults.append("tversky_alpha and tversky_beta are both 0; nothing would cost anything")
         for name in ("boundary_width_px", "boundary_tolerance_px"):
@@ -98,9 +231,29 @@ class CombinedLossConfig(Section):
         return faults
 
 
+class RegressionLossConfig(_WeighedTerms):
+    """Weighted sum of errors in metres."""
+
+    kind: Literal["regression"] = Field("regression", help="Weighted sum of errors of heights.")
+    absolute: float = Field(0.0, ge=0, help="Weight of the absolute error.")
+    squared: float = Field(0.0, ge=0, help="Weight of the squared error.")
+    huber: float = Field(1.0, ge=0, help="Weight of the Huber loss: squared for small errors, absolute for large ones.")
+    huber_beta_m: float = Field(1.0, gt=0, unit="m", help="Error at which the Huber loss turns from one to the other.")
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """The weight of each term, by its name."""
+        return {"absolute": self.absolute, "squared": self.squared, "huber": self.huber}
+
+    @model_validator(mode="after")
+    def _settings_make_sense(self) -> RegressionLossConfig:
+        refuse(self._faults_of_weights(always=()))
+        return self
+
+
 def _enumerate(names: Iterable[str]) -> str:
     *others, last = names
     return f"{', '.join(others)} and {last}"
 
 
-LossConfig = CombinedLossConfig
+LossConfig = Annotated[CombinedLossConfig | RegressionLossConfig, pydantic.Field(discriminator="kind")]

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import get_args
 
 from pydantic.fields import FieldInfo
 
-from maskwright.config.base import Section, default_kind, item_sections, kind_of, sections_in, union_members, whole_path
+from maskwright.config.base import Section, item_sections, kind_of, sections_in, union_members, whole_path
 from maskwright.config.fields import suggestion
 from maskwright.config.yaml_tree import Fault, Node
 
-__all__ = ["merge", "put", "tidy"]
+__all__ = ["kinds_said", "merge", "put", "tidy"]
+
+_Kinds = Mapping[str, str | None]
 
 
-def merge(base: Node, over: Node, section: type[Section] | None = None) -> Node:
+def kinds_said(layers: Iterable[Node]) -> dict[str, str | None]:
+    """The kinds that trees say for the sections at their top; of several trees the last that says one counts."""
+    trees = [layer.value for layer in layers if isinstance(layer.value, dict)]
+    return {name: kind for tree in trees for name, node in tree.items() if (kind := _said_kind(node)) is not None}
+
+
+def merge(base: Node, over: Node, section: type[Section] | None = None, kinds: _Kinds | None = None) -> Node:
     """``over`` on top of ``base``: mappings recursively, anything else replaced.
 
     A section that changes its kind is replaced whole: the options of one kind mean nothing to another. A section
@@ -24,17 +33,20 @@ def merge(base: Node, over: Node, section: type[Section] | None = None) -> Node:
         base: What was said before.
         over: What is said now.
         section: The class of both, which tells the kind where none is said; None if unknown.
+        kinds: What is said for the kinds of the sections inside, where more trees than these two have a say in it.
     """
     if not isinstance(base.value, dict) or not isinstance(over.value, dict):
         return base if over.value is None and isinstance(base.value, dict) else over
     merged = dict(base.value)
+    unsaid = section.kinds_unsaid(kinds_said((base, over)) if kinds is None else kinds) if section is not None else {}
     for name, node in over.value.items():
         field = section.model_fields.get(name) if section is not None else None
         old = merged.get(name)
-        if old is None or _kind_changes(old, node, field):
+        if old is None or _kind_changes(old, node, unsaid.get(name)):
             merged[name] = node
         else:
-            merged[name] = merge(old, node, _section_of(field, _said_kind(node) or _said_kind(old)))
+            kind = _said_kind(node) or _said_kind(old) or unsaid.get(name)
+            merged[name] = merge(old, node, _section_of(field, kind))
     return Node(merged, over.mark if over.mark.line is not None else base.mark)
 
 
@@ -72,23 +84,25 @@ class _Tidier:
     def section(self, node: Node, kinds: tuple[type[Section], ...], section: type[Section], path: str) -> Node:
         """The node of a ``section``, which is one of the ``kinds`` that may stand here."""
         ready: dict[str, Node] = {}
+        unsaid = section.kinds_unsaid(kinds_said((node,)))
         for name, part in node.value.items():
             field = section.model_fields.get(name)
             if field is None:
                 self.faults.append(self._unknown(name, part, kinds, section, path))
             else:
-                ready[name] = self._field(part, field, _join(path, name))
+                ready[name] = self._field(part, field, unsaid.get(name), _join(path, name))
         for name, field in section.model_fields.items():
-            if name not in ready and field.is_required() and len(sections_in(field.annotation)) == 1:
-                ready[name] = self._field(Node({}, node.mark), field, _join(path, name))
+            known = len(sections_in(field.annotation)) == 1 or unsaid.get(name) is not None
+            if name not in ready and field.is_required() and known:
+                ready[name] = self._field(Node({}, node.mark), field, unsaid.get(name), _join(path, name))
         return Node(ready, node.mark)
 
-    def _field(self, node: Node, field: FieldInfo, path: str) -> Node:
+    def _field(self, node: Node, field: FieldInfo, unsaid: str | None, path: str) -> Node:
         kinds, members = sections_in(field.annotation), union_members(field.annotation)
         if kinds and node.value is None and type(None) not in members:
             node = Node({}, node.mark)
         if kinds and isinstance(node.value, dict):
-            section = _section_of(field, _said_kind(node))
+            section = _section_of(field, _said_kind(node) or unsaid)
             return self.section(node, kinds, section, path) if section is not None else node
         items = item_sections(field.annotation)
         if len(items) == 1 and isinstance(node.value, list):
@@ -106,7 +120,8 @@ class _Tidier:
         if others:
             problem = f"unknown setting for {_join(path, 'kind')} {kind_of(section)}"
             return Fault(_join(path, name), problem, node.mark, f"It belongs to {' or '.join(others)}.")
-        return Fault(_join(path, name), "unknown setting", node.mark, suggestion(_join(path, name), self.root))
+        advice = suggestion(_join(path, name), self.root, section.model_fields)
+        return Fault(_join(path, name), "unknown setting", node.mark, advice)
 
 
 def _whole(node: Node, field: FieldInfo) -> Node:
@@ -124,20 +139,19 @@ def _said_kind(node: Node) -> str | None:
     return None if kind is None else str(kind.value)
 
 
-def _kind_changes(base: Node, over: Node, field: FieldInfo | None) -> bool:
+def _kind_changes(base: Node, over: Node, unsaid: str | None) -> bool:
     new = _said_kind(over)
-    old = _said_kind(base) or (default_kind(field) if field is not None else None)
+    old = _said_kind(base) or unsaid
     return new is not None and old is not None and new != old
 
 
 def _section_of(field: FieldInfo | None, kind: str | None) -> type[Section] | None:
-    """The class of a field's value: the only one, or the one of this kind, or that of the default."""
+    """The class of a field's value: the only one, or the one of this kind."""
     if field is None:
         return None
     sections = sections_in(field.annotation)
     if len(sections) == 1:
         return sections[0]
-    kind = kind or default_kind(field)
     return next((section for section in sections if kind_of(section) == kind), None)
 
 

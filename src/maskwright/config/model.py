@@ -16,6 +16,7 @@ __all__ = [
     "FilmUNetConfig",
     "HeightCdfConfig",
     "ModelConfig",
+    "RegressionUNetConfig",
     "ResUNetConfig",
     "ResUNetFilmConfig",
     "SmpConfig",
@@ -108,7 +109,7 @@ class _DeepLabConfig(_BackboneConfig):
 class UNetConfig(_Attentive, _TrunkConfig):
     """U-Net: encoder and decoder with skips. arXiv:1505.04597."""
 
-    kind: Literal["unet"] = Field("unet", help="U-Net without condition: one output per listed height.")
+    kind: Literal["unet"] = Field("unet", help="U-Net without condition: one output per class or listed height.")
 
 
 class FilmUNetConfig(_Filmed, _Attentive, _TrunkConfig):
@@ -162,6 +163,12 @@ class UNetAllFeaturesConfig(_Filmed, _Residual, _TrunkConfig):
     )
 
 
+class RegressionUNetConfig(_Residual, _Attentive, _TrunkConfig):
+    """Residual U-Net whose one output is a height, without bounds."""
+
+    kind: Literal["regression_unet"] = Field("regression_unet", help="U-Net whose one output is a height.")
+
+
 class DeepLabV3PlusConfig(_DeepLabConfig):
     """DeepLabV3+: a pyramid of dilated convolutions, sharpened by shallow features. arXiv:1802.02611."""
 
@@ -197,8 +204,10 @@ class SmpConfig(Section):
         "dpt",
     ] = Field("unet", help="Decoder; dpt needs a vision transformer of timm as encoder.")
     encoder: str = Field("resnet34", min_length=1, help="Encoder by name; those of timm start with tu-.")
-    encoder_weights: Literal["none", "imagenet"] | Path = Field(
-        "none", help="Weights the encoder starts from: none, imagenet from the library's hub, or a file."
+    encoder_weights: Literal["none", "imagenet", "optional"] | Path = Field(
+        "none",
+        help="Weights the encoder starts from: none, imagenet from the library's hub, optional (imagenet, or random "
+        "weights with a warning where the hub cannot be reached), or a file.",
     )
     partial_weights: bool = Field(False, help="Take from a file of weights what fits; off: insist that all does.")
 
@@ -236,6 +245,7 @@ ModelConfig = Annotated[
     | ResUNetFilmConfig
     | AttentionUNetConfig
     | UNetAllFeaturesConfig
+    | RegressionUNetConfig
     | DeepLabV3PlusConfig
     | DeepLabV3PlusFilmConfig
     | SmpConfig

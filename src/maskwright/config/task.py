@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+import pydantic
 from pydantic import model_validator
 
 from maskwright.config.base import Field, Section, refuse
 
-__all__ = ["HeightGapsTask", "TaskConfig"]
+__all__ = ["BinaryTask", "HeightGapsTask", "HeightTask", "MulticlassTask", "MultilabelTask", "TaskConfig"]
 
 
 class HeightGapsTask(Section):
@@ -52,4 +53,33 @@ class HeightGapsTask(Section):
         return self
 
 
-TaskConfig = HeightGapsTask
+class BinaryTask(Section):
+    """One class against everything else: cracks, vessels, defects, canopy."""
+
+    kind: Literal["binary"] = Field("binary", help="One class against the background.")
+
+
+class MulticlassTask(Section):
+    """Classes that exclude each other: every pixel belongs to one of them."""
+
+    kind: Literal["multiclass"] = Field("multiclass", help="Classes that exclude each other.")
+
+
+class MultilabelTask(Section):
+    """Classes that may overlap: each is a yes or no of its own."""
+
+    kind: Literal["multilabel"] = Field("multilabel", help="Classes that may overlap.")
+
+
+class HeightTask(Section):
+    """Canopy height in metres for every pixel."""
+
+    kind: Literal["height"] = Field("height", help="Canopy height in metres.")
+    scale_m: float = Field(
+        30.0, gt=0, unit="m", advanced=True, help="The network's output is multiplied by this to be metres."
+    )
+
+
+TaskConfig = Annotated[
+    HeightGapsTask | HeightTask | BinaryTask | MulticlassTask | MultilabelTask, pydantic.Field(discriminator="kind")
+]

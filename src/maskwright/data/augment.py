@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from maskwright.data.context import rotate_aspect
 from maskwright.data.sampling import Draw
 from maskwright.data.terrain import tile_terrain
 from maskwright.errors import DataError, ShapeError
 from maskwright.types import Batch
 
-__all__ = ["augment"]
+__all__ = ["augment", "oriented"]
 
 
 def augment(
@@ -29,6 +30,7 @@ def augment(
     pixel_size_m: Sequence[float] = (),
     scale_m: float | None = None,
     surface_bands: Sequence[int] = (),
+    aspect_bands: tuple[int, int] | None = None,
 ) -> Batch:
     """Change every sample as its draw says.
 
@@ -44,6 +46,8 @@ def augment(
         pixel_size_m: Side of a pixel of each sample, in metres; needed for terrain.
         scale_m: The metres that 1.0 in the image stands for; needed for noise, shift and terrain.
         surface_bands: Bands of the image that hold the surface.
+        aspect_bands: Bands that hold the parts to the right and to the top of the direction downhill, which turn with
+            the image; None for none.
 
     Returns:
         The changed batch, on the same device.
@@ -57,6 +61,8 @@ def augment(
     for index, draw in enumerate(draws):
         if draw.is_warped:
             _warp(image[index], target[index], valid[index], draw)
+        if aspect_bands is not None:
+            _turn_aspect(image[index], draw, aspect_bands)
         if draw.clear_share > 0.0:
             _clear(
                 image[index], target[index], draw, pixel_size_m[index] if pixel_size_m else 1.0, float(scale_m or 1.0)
@@ -95,11 +101,17 @@ def _oriented(batch: Batch, draws: Sequence[Draw]) -> tuple[Tensor, Tensor, Tens
         return batch.image, batch.target, batch.valid
     turned = [torch.empty_like(values) for values in (batch.image, batch.target, batch.valid)]
     for values, out in zip((batch.image, batch.target, batch.valid), turned, strict=True):
-        for index, (exchange, rows, cols) in enumerate(orientations):
-            sample = values[index].transpose(-2, -1) if exchange else values[index]
-            dims = [dim for dim, mirrored in ((-2, rows), (-1, cols)) if mirrored]
-            out[index].copy_(sample.flip(dims) if dims else sample)
+        for index, draw in enumerate(draws):
+            out[index].copy_(oriented(values[index], draw))
     return turned[0], turned[1], turned[2]
+
+
+def oriented(values: Tensor, draw: Draw) -> Tensor:
+    """One sample (..., H, W) mirrored and turned as its draw says: exact, without a resampling."""
+    exchange, rows, cols = _orientation(draw)
+    sample = values.transpose(-2, -1) if exchange else values
+    dims = [dim for dim, mirrored in ((-2, rows), (-1, cols)) if mirrored]
+    return sample.flip(dims) if dims else sample
 
 
 def _orientation(draw: Draw) -> tuple[bool, bool, bool]:
@@ -141,6 +153,16 @@ def _source_grid(draw: Draw, height: int, width: int, *, device: torch.device) -
     from_x = cos * x[None, :] - sin * y[:, None]
     from_y = sin * x[None, :] + cos * y[:, None]
     return torch.stack([from_x * (2 / width), from_y * (2 / height)], dim=-1)[None]
+
+
+def _turn_aspect(image: Tensor, draw: Draw, bands: tuple[int, int]) -> None:
+    """Turn the direction downhill of one sample (C, H, W) in place, as its pixels were turned."""
+    rotate_aspect(image, draw, bands)
+    if draw.rotate_deg:
+        cos, sin = math.cos(math.radians(draw.rotate_deg)), math.sin(math.radians(draw.rotate_deg))
+        right, top = image[bands[0]].clone(), image[bands[1]].clone()
+        image[bands[0]] = cos * right - sin * top
+        image[bands[1]] = sin * right + cos * top
 
 
 # --- clearings --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 An entry is ``{key}.npy`` and ``{key}.json`` beside it. The array is written under a temporary name and renamed, the
 JSON after it, so an entry with a JSON is whole. The JSON's modification time is when the entry was last asked for.
+
+A small file holds the bytes of all entries together, so that a new entry among many thousands looks at no other; it is
+counted afresh whenever room runs short. Hashes of source files are appended to another, a line each.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,7 @@ import numpy as np
 
 from maskwright.errors import DataError, RunError
 from maskwright.files import (
+    TEMPORARY_SUFFIX,
     FileLock,
     explain_os_error,
     free_bytes,
@@ -29,14 +34,19 @@ from maskwright.files import (
     sha256_file,
     sync_folder,
     temporary_path,
+    write_bytes,
     write_json,
 )
 
-__all__ = ["Cache", "default_cache_folder", "recipe_key", "release"]
+__all__ = ["Cache", "CacheEntry", "default_cache_folder", "recipe_key", "release"]
 
 _SPARE_BYTES = 64 * 2**20  # left free on the disk, for everybody else
 _SETTLED_NS = 2 * 10**9  # a file changed this recently may change again without a new time
-_HASHES = "hashes.json"
+_HASHES = "hashes.jsonl"
+_STALE_HASHES = 10_000  # lines of files hashed again since; then the file is written anew
+_TOTAL = "total"
+_ATTEMPTS = 5
+_ROOM_AHEAD = 0.05  # of the bound, freed together with what is needed, so that not every entry looks for room
 _NEW_DISK = "Free some space or set data.cache.folder to a folder on another disk."
 
 Fill = Callable[[np.ndarray], Mapping[str, Any] | None]
@@ -73,6 +83,23 @@ def release(array: np.ndarray) -> None:
         owner.madvise(mmap.MADV_DONTNEED)
 
 
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """One array, for people.
+
+    Attributes:
+        key: Its key.
+        note: What it is, as its maker said; empty if it is not whole.
+        bytes: Its size.
+        used_at: When it was last asked for, in seconds since 1970; if it is not whole, when it was written.
+    """
+
+    key: str
+    note: str
+    bytes: int
+    used_at: float
+
+
 class Cache:
     """A bounded folder of arrays.
 
@@ -88,6 +115,9 @@ class Cache:
         self.folder = Path(folder)
         self.max_bytes = int(max_bytes)
         self._in_use: set[str] = set()
+        self._known: dict[str, list[Any]] = {}
+        self._known_to = 0  # bytes of the file of hashes that are read
+        self._swept = False
 
     def array(
         self, key: str, shape: tuple[int, ...], dtype: np.dtype[Any] | type | str, fill: Fill, note: str = ""
@@ -106,13 +136,20 @@ class Cache:
         """
         dtype = np.dtype(dtype)
         self._in_use.add(key)
-        if not self._is_whole(key, shape, dtype):
-            self._make_folder()
-            with self._locked(key):
-                if not self._is_whole(key, shape, dtype):  # another process may have made it meanwhile
-                    self._write(key, shape, dtype, fill, note)
-        self._touch(key)
-        return np.load(self._path(key), mmap_mode="r")  # type: ignore[no-any-return]
+        for _ in range(_ATTEMPTS):
+            if not self._is_whole(key, shape, dtype):
+                self._make_folder()
+                with self._locked(key):
+                    if not self._is_whole(key, shape, dtype):  # another process may have made it meanwhile
+                        self._write(key, shape, dtype, fill, note)
+                self._unlink(f"{key}.lock")  # who still waits on it finds the entry whole
+            self._touch(key)
+            with contextlib.suppress(FileNotFoundError):  # another process made room of it this very moment
+                return np.load(self._path(key), mmap_mode="r")  # type: ignore[no-any-return]
+        raise DataError(
+            f"Other processes need all the room of the cache in {self.folder}, which may hold {_gb(self.max_bytes)}. "
+            "Raise data.cache.max_gb."
+        )
 
     def facts(self, key: str) -> dict[str, Any]:
         """What ``fill`` returned when the entry was made; empty if nothing."""
@@ -129,7 +166,10 @@ class Cache:
         try:
             status = path.stat()
             seen = [status.st_size, status.st_mtime_ns]
-            known = self._hashes().get(str(path))
+            known = self._known.get(str(path))
+            if known is None or known[:2] != seen:
+                self._read_hashes()
+                known = self._known.get(str(path))
             if known is not None and known[:2] == seen:
                 return str(known[2])
             digest = sha256_file(path)
@@ -142,17 +182,61 @@ class Cache:
                 self._remember(path, [*seen, digest])
         return digest
 
+    def fits(self, total_bytes: int) -> bool:
+        """True if arrays of this size together may be kept, whether some are here already or not.
+
+        Entries this object has not handed out make room for them; the bound and the disk must hold them.
+        """
+        sizes = {key: size for _, key, size in self._entries()}
+        held = sum(size for key, size in sizes.items() if key in self._in_use)
+        to_be_had = free_bytes(self.folder) + sum(sizes.values()) - held
+        return total_bytes <= self.max_bytes - held and total_bytes + _SPARE_BYTES <= to_be_had
+
+    def entries(self) -> tuple[CacheEntry, ...]:
+        """Every array, the longest unused first."""
+        found = []
+        for used_ns, key, size in sorted(self._entries()):
+            note = str((self._entry(key) or {}).get("note", ""))
+            found.append(CacheEntry(key, note, size, used_ns / 1e9))
+        return tuple(found)
+
+    def clean(
+        self, *, older_than_days: float | None = None, to_bytes: int | None = None, everything: bool = False
+    ) -> int:
+        """Remove entries, the longest unused first; what other processes have open stays readable to them.
+
+        Args:
+            older_than_days: Those not used for this long.
+            to_bytes: As many as are needed for the rest to be no larger.
+            everything: All of them.
+
+        Returns:
+            Bytes freed.
+
+        Raises:
+            DataError: If the folder cannot be used.
+        """
+        if not self.folder.is_dir():
+            return 0
+        oldest = -1.0 if older_than_days is None else time.time() - older_than_days * 86400.0
+        with self._locked("room"):
+            remove_stale(self.folder)
+            entries = sorted(self._entries())
+            left = before = sum(size for _, _, size in entries)
+            for used_ns, key, size in entries:
+                if everything or used_ns / 1e9 < oldest or (to_bytes is not None and left > to_bytes):
+                    self._remove(key)
+                    left -= size
+            self._write_total(left)
+        return before - left
+
     def size_bytes(self) -> int:
         """Size of all entries together."""
         return sum(size for _, _, size in self._entries())
 
     def clear(self) -> int:
         """Remove every entry; returns the bytes freed."""
-        freed = 0
-        for _, key, size in self._entries():
-            self._remove(key)
-            freed += size
-        return freed
+        return self.clean(everything=True)
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.npy"
@@ -195,17 +279,19 @@ class Cache:
         return as_written and (found, fortran, kind) == (tuple(shape), False, dtype)
 
     def _write(self, key: str, shape: tuple[int, ...], dtype: np.dtype[Any], fill: Fill, note: str) -> None:
-        self._make_room(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize + 128)
         path = self._path(key)
         temporary = temporary_path(path)
-        (self.folder / f"{key}.json").unlink(missing_ok=True)
+        self._unlink(f"{key}.json")
         try:
-            array = _allocated(temporary, shape, dtype)
+            with self._locked("room"):  # until the bytes are taken, so that no other process takes them too
+                self._make_room(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize + 128)
+                array = _allocated(temporary, shape, dtype)
             facts = fill(array) or {}
             array.flush()
             del array
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
+            status = temporary.stat()
             os.replace(temporary, path)
             sync_folder(self.folder)
         except OSError as error:
@@ -214,51 +300,94 @@ class Cache:
             raise DataError(f"The cache failed (setting data.cache.folder). {explain_os_error(error, path)}") from error
         finally:
             temporary.unlink(missing_ok=True)
-        status = path.stat()
         entry = {"note": note, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "facts": dict(facts)}
         write_json(self.folder / f"{key}.json", entry, error=DataError)
 
     def _make_room(self, wanted: int) -> None:
-        """Remove the longest unused entries until ``wanted`` bytes fit the bound and the disk."""
-        with self._locked("room"):
+        """Have ``wanted`` bytes within the bound and on the disk, removing entries if need be; the room is locked."""
+        if not self._swept:
             remove_stale(self.folder)
-            entries = self._entries()
-            pinned = sum(size for _, key, size in entries if key in self._in_use)
-            if pinned + wanted > self.max_bytes:
-                raise DataError(
-                    f"The decoded rasters need {_gb(pinned + wanted)} or more, the cache in {self.folder} may hold "
-                    f"{_gb(self.max_bytes)}. Raise data.cache.max_gb."
-                )
-            total = sum(size for _, _, size in entries)
-            loose = sum(size for _, key, size in entries if key not in self._in_use)
-            if free_bytes(self.folder) + loose < wanted + _SPARE_BYTES:
-                raise DataError(
-                    f"The disk of the cache is too full: {self.folder} needs {_gb(wanted)} more and "
-                    f"{_gb(free_bytes(self.folder) + loose)} can be had. {_NEW_DISK}"
-                )
-            for _, key, size in sorted(entries):
-                if total + wanted <= self.max_bytes and free_bytes(self.folder) >= wanted + _SPARE_BYTES:
-                    break
-                if key not in self._in_use:
-                    self._remove(key)
-                    total -= size
+            self._swept = True
+        total = self._read_total()
+        if total is None or total + wanted > self.max_bytes or not self._disk_takes(wanted):
+            total = self._remove_unused(wanted)
+        self._write_total(total + wanted)
+
+    def _remove_unused(self, wanted: int) -> int:
+        """Remove the longest unused entries until ``wanted`` bytes fit; returns the bytes of those that stay."""
+        remove_stale(self.folder)
+        entries = self._entries()
+        coming = sum(size for _, _, size in self._arrays(f".*.npy.*{TEMPORARY_SUFFIX}"))
+        held = coming + sum(size for _, key, size in entries if key in self._in_use)
+        if held + wanted > self.max_bytes:
+            raise DataError(
+                f"The decoded rasters need {_gb(held + wanted)} or more, the cache in {self.folder} may hold "
+                f"{_gb(self.max_bytes)}. Raise data.cache.max_gb."
+            )
+        total = coming + sum(size for _, _, size in entries)
+        if free_bytes(self.folder) + total - held < wanted + _SPARE_BYTES:
+            raise DataError(
+                f"The disk of the cache is too full: {self.folder} needs {_gb(wanted)} more and "
+                f"{_gb(free_bytes(self.folder) + total - held)} can be had. {_NEW_DISK}"
+            )
+        if total + wanted <= self.max_bytes and self._disk_takes(wanted):
+            return total
+        aim = self.max_bytes - int(_ROOM_AHEAD * self.max_bytes)
+        for _, key, size in sorted(entries):
+            if total + wanted <= aim and self._disk_takes(wanted):
+                break
+            if key not in self._in_use:
+                self._remove(key)
+                total -= size
+        return total
+
+    def _disk_takes(self, wanted: int) -> bool:
+        return free_bytes(self.folder) >= wanted + _SPARE_BYTES
+
+    def _read_total(self) -> int | None:
+        """Bytes of all entries as last counted and added up; None if nobody counted yet."""
+        try:
+            return int((self.folder / _TOTAL).read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def _write_total(self, total: int) -> None:
+        """Not made durable: a killed process leaves too large a number or none, and then all is counted again."""
+        path = self.folder / _TOTAL
+        temporary = temporary_path(path)
+        try:
+            temporary.write_text(str(total))
+            os.replace(temporary, path)
+        except OSError as error:
+            raise DataError(f"The cache failed (setting data.cache.folder). {explain_os_error(error, path)}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def _entries(self) -> list[tuple[int, str, int]]:
         """Last use, key and bytes of every array, whole or not."""
-        entries = []
-        for path in self.folder.glob("*.npy"):
+        return self._arrays("*.npy")
+
+    def _arrays(self, pattern: str) -> list[tuple[int, str, int]]:
+        found = []
+        for path in self.folder.glob(pattern):
+            if path.name.startswith(".") != pattern.startswith("."):
+                continue
             try:
-                size = path.stat().st_size
-                side = path.with_suffix(".json")
-                entries.append((side.stat().st_mtime_ns if side.exists() else 0, path.stem, size))
+                status = path.stat()
+                side = path.with_suffix(".json")  # not there yet for a moment
+                used_ns = side.stat().st_mtime_ns if side.exists() else status.st_mtime_ns
+                found.append((used_ns, path.stem, status.st_size))
             except FileNotFoundError:
                 continue  # removed by another process meanwhile
-        return entries
+        return found
 
     def _remove(self, key: str) -> None:
         for ending in ("json", "npy", "lock"):  # the JSON first: without it nobody trusts the array
-            with contextlib.suppress(PermissionError):  # Windows keeps files that another process has open
-                (self.folder / f"{key}.{ending}").unlink(missing_ok=True)
+            self._unlink(f"{key}.{ending}")
+
+    def _unlink(self, name: str) -> None:
+        with contextlib.suppress(PermissionError):  # Windows keeps files that another process has open
+            (self.folder / name).unlink(missing_ok=True)
 
     def _touch(self, key: str) -> None:
         try:
@@ -266,18 +395,42 @@ class Cache:
         except OSError:
             return  # a folder we may only read: nothing will be removed from it either
 
-    def _hashes(self) -> dict[str, list[Any]]:
+    def _read_hashes(self) -> None:
+        """Learn what was appended to the file of hashes since it was last read."""
         try:
-            hashes = json.loads((self.folder / _HASHES).read_bytes())
-        except (OSError, ValueError):
-            return {}  # only a memory of work done; without it files are hashed again
-        return hashes if isinstance(hashes, dict) else {}
+            with open(self.folder / _HASHES, "rb") as file:
+                if os.fstat(file.fileno()).st_size < self._known_to:  # written anew by another process
+                    self._known_to = 0
+                file.seek(self._known_to)
+                text = file.read()
+        except OSError:
+            return  # only a memory of work done; without it files are hashed again
+        lines, _, _ = text.rpartition(b"\n")  # the last line may be half written
+        for line in lines.splitlines():
+            with contextlib.suppress(ValueError, TypeError):  # a line cut by a kill
+                name, *facts = json.loads(line)
+                self._known[str(name)] = facts
+        self._known_to += len(lines) + 1 if lines else 0
 
     def _remember(self, path: Path, facts: list[Any]) -> None:
         self._make_folder()
+        target = self.folder / _HASHES
         with self._locked("hashes"):
-            hashes = {name: known for name, known in self._hashes().items() if Path(name).exists()}
-            write_json(self.folder / _HASHES, {**hashes, str(path): facts}, error=DataError)
+            try:
+                with open(target, "ab+") as file:
+                    size = file.tell()
+                    file.seek(max(0, size - 1))
+                    start = b"" if size == 0 or file.read(1) == b"\n" else b"\n"
+                    file.write(start + json.dumps([str(path), *facts]).encode() + b"\n")
+            except OSError as error:
+                raise DataError(f"The cache failed. {explain_os_error(error, target)}") from error
+            self._known[str(path)] = facts
+            if size > 256 * (len(self._known) + _STALE_HASHES):
+                self._read_hashes()
+                kept = [[name, *known] for name, known in self._known.items() if Path(name).exists()]
+                text = "".join(json.dumps(line) + "\n" for line in kept)
+                write_bytes(target, text.encode(), error=DataError)
+                self._known_to = 0
 
 
 def _allocated(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.memmap[Any, Any]:

@@ -2,26 +2,58 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from maskwright.data.augment import augment
-from maskwright.data.sampling import Draw, TrainPlan
+from maskwright.data.mixup import mixed, with_partners
+from maskwright.data.sampling import Augment, Draw, TrainPlan
 from maskwright.data.sources.interface import Source
 from maskwright.errors import DataError, MaskwrightError
 from maskwright.pixels import IGNORE_INDEX
 from maskwright.types import Batch, Place
 
-__all__ = ["EvalLoader", "TrainLoader", "masks"]
+__all__ = ["Change", "EvalLoader", "TrainLoader", "Workers", "choose_workers", "masks"]
 
+Change = Callable[[Batch, Sequence[Draw]], Batch]
+Workers = int | Literal["auto"]
+
+_MOST_WORKERS = 8
 _Tensors = tuple[Tensor, Tensor, Tensor]
 _Places = tuple[Place, ...]
+
+
+def choose_workers(workers: Workers, *, cached: bool, cores: int | None = None) -> int:
+    """How many loader processes to use.
+
+    Reading decoded tiles from memory-mapped files is faster than sending them between processes, and changes are made
+    on the batch's device, so ``auto`` is 0 where everything is decoded once; where files are decoded on the fly it is
+    all cores but one, at most 8.
+
+    Args:
+        workers: A number is taken as it is.
+        cached: True if reading needs no decoding.
+        cores: Cores that may be used; None: what the system grants this process.
+    """
+    if workers != "auto":
+        return workers
+    if cached:
+        return 0
+    return max(0, min(_MOST_WORKERS, (cores or _cores()) - 1))
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS and Windows
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 class TrainLoader:
@@ -31,14 +63,16 @@ class TrainLoader:
         source: Where pixels come from.
         plan: Which sample stands where.
         batch_size: Samples in a batch; the last batch of an epoch may be smaller.
-        workers: Processes that read; 0 reads in this one.
+        workers: Processes that read; 0 reads in this one; ``auto``: see :func:`choose_workers`.
         prefetch: Batches each worker prepares ahead.
         device: Where batches are moved and augmented.
         scale_m: The metres that 1.0 in the image stands for; None if it stands for none.
         surface_bands: Bands of the image that hold the surface, to which noise, shift and terrain are added.
+        change: What changes batches of images, as :class:`maskwright.data.image_augment.ImageChanger`; for images.
+        drop_last: Leave out a last batch that is smaller than the others.
 
     Raises:
-        DataError: If the plan adds metres to a surface and the input has none.
+        DataError: If the plan adds metres to a surface and the input has none, or an epoch has no batch.
     """
 
     def __init__(
@@ -47,33 +81,42 @@ class TrainLoader:
         plan: TrainPlan,
         *,
         batch_size: int,
-        workers: int = 0,
+        workers: Workers = 0,
         prefetch: int = 2,
         device: torch.device | str = "cpu",
         scale_m: float | None = None,
         surface_bands: Sequence[int] = (),
+        change: Change | None = None,
+        drop_last: bool = False,
     ) -> None:
         self.plan = plan
         self.batch_size = batch_size
         self.device = torch.device(device)
-        self._surface = {"scale_m": scale_m, "surface_bands": tuple(surface_bands)}
-        self._pixel_size_m = {scene.name: scene.grid.pixel_size_m for scene in source.scenes}
+        self._source = source
+        self._change = change
+        self._drop_last = drop_last
+        self._surface = {
+            "scale_m": scale_m,
+            "surface_bands": tuple(surface_bands),
+            "aspect_bands": getattr(source, "aspect_bands", None),
+        }
         self._reader = _Reader(source, workers, prefetch, pin=self.device.type == "cuda")
-        changes = plan.augment is not None and plan.augment.changes_surface
-        if changes and (scale_m is None or not surface_bands):
+        _check_surface(plan, scale_m, surface_bands)
+        if not len(self):
             raise DataError(
-                "data.augment: noise_m, shift_m and terrain_p add metres to the surface, and this input has no surface "
-                "in metres. Set them to 0, or use data.input: dsm with data.normalise.kind: metres."
+                f"data.loader.drop_last leaves no batch: an epoch has {len(plan)} samples and a batch {batch_size}. "
+                "Lower data.loader.batch_size, or set drop_last: false."
             )
-        if plan.augment is not None and plan.augment.clearing_p > 0 and scale_m is None:
-            raise DataError(
-                "data.augment.clearing_p: a clearing lowers heights in metres, and this input has none. Set it to "
-                "0, or use data.normalise.kind: metres."
-            )
+
+    @property
+    def workers(self) -> int:
+        """Processes that read, as chosen."""
+        return self._reader.workers
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return -(-len(self.plan) // self.batch_size)
+        whole, rest = divmod(len(self.plan), self.batch_size)
+        return whole if self._drop_last or not rest else whole + 1
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch (from 0), beginning with number ``start``; the same as if all had been made."""
@@ -85,19 +128,46 @@ class TrainLoader:
                 last = min(first + self.batch_size, len(self.plan))
                 draws = [self.plan.draw(epoch, position) for position in range(first, last)]
                 issued.append(draws)
-                yield tuple(draw.place for draw in draws)
+                yield tuple(draw.place for draw in with_partners(draws))
 
         for tensors in self._reader.read(places):
             yield self._finished(tensors, issued.popleft())
 
     def _finished(self, tensors: _Tensors, draws: list[Draw]) -> Batch:
         image, target, valid = tensors
-        condition = torch.tensor([draw.heights_m for draw in draws], dtype=torch.float32)
-        batch = Batch(image, target, valid, condition, tuple(draw.place for draw in draws)).to(self.device)
-        if self.plan.augment is None:
-            return batch
-        sizes = [self._pixel_size_m[draw.place.scene] for draw in draws]
-        return augment(batch, draws, pixel_size_m=sizes, **self._surface)  # type: ignore[arg-type]
+        everyone = with_partners(draws)
+        condition = (
+            torch.tensor([draw.heights_m for draw in everyone], dtype=torch.float32)
+            if self.plan.heights is not None
+            else None
+        )
+        batch = Batch(image, target, valid, condition, tuple(draw.place for draw in everyone)).to(self.device)
+        if isinstance(self.plan.augment, Augment):
+            sizes = [self._pixel_size_m[draw.place.scene] for draw in draws]
+            return augment(batch, draws, pixel_size_m=sizes, **self._surface)  # type: ignore[arg-type]
+        if self._change is not None:
+            batch = self._change(batch, everyone)
+        return mixed(batch, draws)
+
+    @cached_property
+    def _pixel_size_m(self) -> dict[str, float]:
+        return {scene.name: scene.grid.pixel_size_m for scene in self._source.scenes}
+
+
+def _check_surface(plan: TrainPlan, scale_m: float | None, surface_bands: Sequence[int]) -> None:
+    changes = plan.augment
+    if not isinstance(changes, Augment):
+        return
+    if changes.changes_surface and (scale_m is None or not surface_bands):
+        raise DataError(
+            "data.augment: noise_m, shift_m and terrain_p add metres to the surface, and this input has no surface "
+            "in metres. Set them to 0, or use data.input: dsm with data.normalise.kind: metres."
+        )
+    if changes.clearing_p > 0 and scale_m is None:
+        raise DataError(
+            "data.augment.clearing_p: a clearing lowers heights in metres, and this input has none. Set it to "
+            "0, or use data.normalise.kind: metres."
+        )
 
 
 class EvalLoader:
@@ -120,7 +190,7 @@ class EvalLoader:
         heights_m: Sequence[float],
         batch_size: int,
         *,
-        workers: int = 0,
+        workers: Workers = 0,
         prefetch: int = 2,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -175,15 +245,15 @@ def masks(
 class _Reader:
     """Places to stacked tensors, in order."""
 
-    def __init__(self, source: Source, workers: int, prefetch: int, *, pin: bool) -> None:
-        self._tiles = _Tiles(source, pin=pin and workers == 0)
+    def __init__(self, source: Source, workers: Workers, prefetch: int, *, pin: bool) -> None:
+        self.workers = choose_workers(workers, cached=getattr(source, "cached", True))
+        self._tiles = _Tiles(source, pin=pin and self.workers == 0)
         self._queue = _Queue()
-        self._workers = workers
         self._options: dict[str, Any] = {"prefetch_factor": prefetch, "pin_memory": pin}
         self._loader: DataLoader[Any] | None = None
 
     def read(self, places: Callable[[], Iterator[_Places]]) -> Iterator[_Tensors]:
-        if self._workers == 0:
+        if self.workers == 0:
             for group in places():
                 yield self._tiles.stack(group)
             return
@@ -199,7 +269,7 @@ class _Reader:
                 self._tiles,
                 batch_size=None,  # a place group is a whole batch already
                 sampler=self._queue,
-                num_workers=self._workers,
+                num_workers=self.workers,
                 persistent_workers=True,
                 worker_init_fn=_start_worker,
                 generator=torch.Generator(),  # else starting workers would use up numbers of the global generator
@@ -240,16 +310,25 @@ class _Tiles(Dataset[Any]):
             return error
 
     def stack(self, places: _Places) -> _Tensors:
-        """Image (B, C, H, W) float32, target (B, H, W) float32 metres, valid (B, H, W) bool."""
-        size = (len(places), places[0].window.height, places[0].window.width)
-        image = torch.empty((size[0], self._source.in_channels, *size[1:]), dtype=torch.float32, pin_memory=self._pin)
-        target = torch.empty(size, dtype=torch.float32, pin_memory=self._pin)
-        valid = torch.empty(size, dtype=torch.bool, pin_memory=self._pin)
-        stacks = image.numpy(), target.numpy(), valid.numpy()
+        """Image (B, C, H, W) float32, target (B, H, W) of the source's type, valid (B, H, W) bool."""
+        first = self._source.sample(places[0].scene, places[0].window)
+        stacks = tuple(
+            torch.empty((len(places), *values.shape), dtype=_TORCH_TYPES[values.dtype], pin_memory=self._pin)
+            for values in first
+        )
+        arrays = tuple(stack.numpy() for stack in stacks)
         for index, place in enumerate(places):
-            for stack, values in zip(stacks, self._source.sample(place.scene, place.window), strict=True):
-                stack[index] = values
-        return image, target, valid
+            sample = first if index == 0 else self._source.sample(place.scene, place.window)
+            for array, values in zip(arrays, sample, strict=True):
+                array[index] = values
+        return stacks[0], stacks[1], stacks[2]
+
+
+_TORCH_TYPES = {
+    np.dtype(np.float32): torch.float32,
+    np.dtype(np.int64): torch.int64,
+    np.dtype(np.bool_): torch.bool,
+}
 
 
 def _start_worker(_: int) -> None:

@@ -7,22 +7,29 @@ low percentiles, interpolated. Divided by a constant it keeps its metres, so tha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import ndimage
 
+from maskwright.data.band_normalise import BAND_KINDS, BandNormaliser, PerTileBands, Unfitted, make_normaliser
 from maskwright.errors import DataError
 from maskwright.types import Window
 
 __all__ = [
+    "BandNormaliser",
+    "HeightNormaliser",
     "MetresNormaliser",
     "Normaliser",
+    "PerTileBands",
     "PerTileNormaliser",
     "ReferenceSurface",
+    "Unfitted",
     "build_reference",
+    "make_normaliser",
+    "normalise_heights",
     "normaliser_from_dict",
     "reference_shape",
 ]
@@ -192,23 +199,62 @@ class PerTileNormaliser:
         return {"kind": self.kind}
 
 
-Normaliser = MetresNormaliser | PerTileNormaliser
+HeightNormaliser = MetresNormaliser | PerTileNormaliser | BandNormaliser | Unfitted
+Normaliser = MetresNormaliser | PerTileNormaliser | BandNormaliser | PerTileBands
 
 
-def normaliser_from_dict(values: Mapping[str, object]) -> Normaliser:
+def normalise_heights(
+    normaliser: Normaliser | Unfitted,
+    planes: Sequence[np.ndarray],
+    valid: np.ndarray,
+    references: Sequence[np.ndarray | float],
+    out: np.ndarray,
+) -> None:
+    """Heights of each band to network input, 0 where not valid.
+
+    Args:
+        normaliser: How; one fitted on training pixels takes heights as they are, without a reference.
+        planes: For each band (H, W) float32 metres; anything where not valid.
+        valid: (H, W) bool.
+        references: For each band what is subtracted: (H, W) float32 metres, or 0.0.
+        out: (C, H, W) float32 to write to; may be made of ``planes``.
+
+    Raises:
+        DataError: If the normalisation has not been fitted yet, or is for another number of bands.
+    """
+    if isinstance(normaliser, MetresNormaliser | PerTileNormaliser):
+        for band, (plane, reference) in enumerate(zip(planes, references, strict=True)):
+            normaliser.normalise(plane, valid, reference, out=out[band])
+    elif isinstance(normaliser, BandNormaliser):
+        if len(normaliser.shift) != len(planes):
+            raise DataError(
+                f"Heights of {len(planes)} bands meet a normalisation of {len(normaliser.shift)}. "
+                "Use the data.input of the training."
+            )
+        for band, plane in enumerate(planes):
+            normaliser.normalise_band(plane, valid, band, out[band])
+    else:
+        normaliser.normalise(np.stack(planes), valid, out)
+
+
+def normaliser_from_dict(values: Mapping[str, Any]) -> Normaliser:
     """The normaliser whose ``to_dict`` gave ``values``.
 
     Raises:
         DataError: If the kind is not known or a value is missing or unknown.
     """
+    if values.get("kind") in BAND_KINDS:
+        return BandNormaliser.from_dict(values)
     options = {key: value for key, value in values.items() if key != "kind" and isinstance(value, int | float)}
-    kinds: dict[str, type[MetresNormaliser] | type[PerTileNormaliser]] = {
+    kinds: dict[str, type[MetresNormaliser] | type[PerTileNormaliser] | type[PerTileBands]] = {
         "metres": MetresNormaliser,
         "per_tile": PerTileNormaliser,
+        "per_tile_bands": PerTileBands,
     }
     kind = kinds.get(str(values.get("kind")))
     if kind is None:
-        raise DataError(f"Normalisation {values.get('kind')!r} is not known. Known: {', '.join(kinds)}.")
+        known = ", ".join((*kinds, *BAND_KINDS))
+        raise DataError(f"Normalisation {values.get('kind')!r} is not known. Known: {known}.")
     names = set(kind().to_dict()) - {"kind"}
     if set(options) != names or set(values) != {*names, "kind"}:
         raise DataError(

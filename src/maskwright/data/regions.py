@@ -18,6 +18,17 @@ __all__ = ["PARTS", "Region", "Split", "crs_name"]
 
 PARTS = ("train", "val", "test")
 
+_WAYS = {
+    "site": "whole sites",
+    "blocks": "blocks inside sites",
+    "lists": "lists of sites",
+    "image": "whole images",
+    "group": "groups of images",
+    "folders": "folders of images",
+    "files": "files that list images",
+}
+_OF_IMAGES = ("image", "group", "folders", "files")
+_NAMED = ("lists", "folders", "files")
 _MOST_LINES = 40  # scenes listed one by one in a summary
 
 
@@ -41,7 +52,8 @@ class Split:
     """Which ground belongs to which part.
 
     Attributes:
-        by: ``site``, ``blocks`` or ``lists``: how it was made.
+        by: ``site``, ``blocks`` or ``lists``, or for whole images ``image``, ``group``, ``folders``, ``files`` or
+            ``lists``: how it was made.
         seed: Seed it was made with.
         shares: Shares asked for train, val and test; they add up to 1.
         tile_px: Side of the tiles.
@@ -91,6 +103,10 @@ class Split:
             total += self._covered_px(part, scene, grid.window) * grid.pixel_size_m**2
         return total / 10_000
 
+    def images(self, part: str) -> int:
+        """Scenes of which a part has tiles."""
+        return len({place.scene for place in self.tiles[part]})
+
     @property
     def scene_names(self) -> tuple[str, ...]:
         """The scenes that were divided, in order."""
@@ -99,15 +115,16 @@ class Split:
     def summary(self) -> str:
         """One block of text: tiles, shares and hectares of each part, and the tiles of each scene."""
         real, counts = self.real_shares(), self.counts()
-        ways = {"site": "whole sites", "blocks": "blocks inside sites", "lists": "lists of sites"}
+        measure = "images" if self.by in _OF_IMAGES else "hectares"
         lines = [
-            f"Split by {ways.get(self.by, self.by)}: tiles of {self.tile_px} px, seed {self.seed}, "
+            f"Split by {_WAYS.get(self.by, self.by)}: tiles of {self.tile_px} px, seed {self.seed}, "
             f"parts at least {self.buffer_px} px apart",
-            f"  {'part':<5} {'tiles':>7} {'share':>7} {'asked':>7} {'hectares':>10}",
+            f"  {'part':<5} {'tiles':>7} {'share':>7} {'asked':>7} {measure:>10}",
         ]
         for part, share in zip(PARTS, self.shares, strict=True):
-            asked = "listed" if self.by == "lists" else f"{share:.1%}"
-            lines.append(f"  {part:<5} {counts[part]:>7} {real[part]:>7.1%} {asked:>7} {self.area_ha(part):>10.2f}")
+            asked = "listed" if self.by in _NAMED else f"{share:.1%}"
+            size = f"{self.images(part)}" if self.by in _OF_IMAGES else f"{self.area_ha(part):.2f}"
+            lines.append(f"  {part:<5} {counts[part]:>7} {real[part]:>7.1%} {asked:>7} {size:>10}")
         width = max([5, *(len(name) for name in self.scene_names)])
         lines.append(f"  {'scene':<{width}} " + " ".join(f"{part:>7}" for part in PARTS))
         for name in self.scene_names[:_MOST_LINES]:

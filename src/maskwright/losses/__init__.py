@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from maskwright.losses.balance import HeightWeights, UncertaintyWeights, class_weights, height_weights, pos_weight
-from maskwright.losses.build import LOSSES, build_loss
+from maskwright.losses.build import (
+    LOSSES,
+    build_height_weights,
+    build_learned_weights,
+    build_loss,
+    build_loss_schedule,
+)
 from maskwright.losses.composite import CombinedLoss, ComboLoss, LoopLoss
+from maskwright.losses.likelihood import mixture_likelihood_by_sample
 from maskwright.losses.overlap import DiceLoss, IoULoss, dice_loss, dice_sum, jaccard_loss, tversky_loss
 from maskwright.losses.pixel import FocalLoss, bce_sum, focal_sum, looks_like_probabilities
 from maskwright.losses.presets import (
@@ -35,7 +42,10 @@ __all__ = [
     "UncertaintyWeights",
     "available_terms",
     "bce_sum",
+    "build_height_weights",
+    "build_learned_weights",
     "build_loss",
+    "build_loss_schedule",
     "build_term",
     "class_weights",
     "combine_losses",
@@ -50,6 +60,7 @@ __all__ = [
     "looks_like_probabilities",
     "loss_config_for_data",
     "loss_config_for_focus",
+    "mixture_likelihood_by_sample",
     "pos_weight",
     "tversky_loss",
 ]

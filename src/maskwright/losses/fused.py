@@ -220,7 +220,7 @@ class _Sweep:
             return float(target.sum())
         spare.copy_(valid)
         wanted = float(torch.dot(spare, target))
-        torch.minimum(wrong, spare.sub_(1).mul_(_LARGE).masked_fill_(valid, torch.inf), out=wrong)
+        wrong.masked_fill_(~valid, -_LARGE)  # not by arithmetic: what stands there may be infinite or NaN
         return wanted
 
     def _softplus(self, wrong: Tensor, q: Tensor, right: Tensor, spare: Tensor, out: Tensor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maskwright.metrics.breakdown import score_groups
-from maskwright.metrics.build import METRICS, build_grid_meter, build_meter, mode_of, monitor_key, resolve_monitor
+from maskwright.metrics.build import METRICS, build_grid_meter, build_meter, mode_of
 from maskwright.metrics.by_class import SegmentationMetrics
 from maskwright.metrics.by_threshold import ThresholdMeter, ThresholdMetrics
 from maskwright.metrics.calibration import CalibrationMeter, OperatingPointMeter
@@ -75,10 +75,8 @@ __all__ = [
     "match_objects",
     "matrix_scores",
     "mode_of",
-    "monitor_key",
     "one_vs_rest",
     "per_image",
-    "resolve_monitor",
     "sample_counts",
     "score_groups",
     "surface_distances",

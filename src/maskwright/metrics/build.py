@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from maskwright.config.metric_names import canonical_metric
 from maskwright.errors import ConfigError
 from maskwright.metrics.by_threshold import ThresholdMeter
 from maskwright.metrics.grid import GridMeter
@@ -13,7 +14,7 @@ from maskwright.metrics.scores import SCORES
 if TYPE_CHECKING:
     from maskwright.config.metrics import MetricsConfig
 
-__all__ = ["METRICS", "build_grid_meter", "build_meter", "mode_of", "monitor_key", "resolve_monitor"]
+__all__ = ["METRICS", "build_grid_meter", "build_meter", "mode_of"]
 
 _BEYOND_COUNTS = {
     "boundary_f1": True,
@@ -22,6 +23,7 @@ _BEYOND_COUNTS = {
     "cldice": True,
     "hd95": False,
     "mae": False,
+    "miou": True,
     "mse": False,
     "nsd": True,
     "object_f1": True,
@@ -48,7 +50,6 @@ METRICS: dict[str, bool] = {
 """Names that can be monitored, and whether a higher value is better."""
 
 _PARTS = ("train", "val", "test")
-_SAME = {"total_loss": "loss", "miou": "iou"}
 _IMAGE_MEANS = ("_images_skip", "_images_zero", "_images_one")  # what an image without the class scores
 
 
@@ -62,32 +63,6 @@ def build_grid_meter(config: MetricsConfig, heights_m: Sequence[float], pixel_si
     return GridMeter(config.grid_m, pixel_size_m, heights_m)
 
 
-def monitor_key(name: str) -> str:
-    """The history's key: ``val_iou``, ``val.iou``, ``val/miou`` are ``val/iou``; ``val/total_loss`` is ``val/loss``."""
-    for part in _PARTS:
-        if name.startswith((f"{part}/", f"{part}_", f"{part}.")):
-            rest = name[len(part) + 1 :]
-            return f"{part}/{_SAME.get(rest, rest)}"
-    return _SAME.get(name, name)
-
-
-def resolve_monitor(name: str, available: Collection[str]) -> str:
-    """The key in the history that a monitor means, before the first epoch is spent on one that never comes.
-
-    Args:
-        name: Any spelling :func:`monitor_key` takes; without a part, ``iou`` is ``val/iou`` where that exists.
-        available: Keys that will be computed, for example ``val/iou`` and ``train/loss``.
-
-    Raises:
-        ConfigError: If it is none of them; the message lists them.
-    """
-    key = monitor_key(name)
-    for candidate in (key, f"val/{key}"):
-        if candidate in available:
-            return candidate
-    raise ConfigError(f'monitor "{name}" is never computed. Available: {", ".join(sorted(available))}.')
-
-
 def mode_of(metric_name: str) -> Literal["min", "max"]:
     """Whether a monitored score should fall or rise.
 
@@ -99,7 +74,7 @@ def mode_of(metric_name: str) -> Literal["min", "max"]:
     Raises:
         ConfigError: If the score is not known or has no direction; the message lists those available.
     """
-    name, _, height = _without_part(monitor_key(metric_name)).partition("@")
+    name, _, height = _without_part(canonical_metric(metric_name)).partition("@")
     for suffix in _IMAGE_MEANS:
         name = name.removesuffix(suffix) if name.removesuffix(suffix) in SCORES else name
     if name in METRICS and not (name == "loss" and height):

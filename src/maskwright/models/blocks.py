@@ -217,6 +217,10 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     Returns:
         (B, C, H', W') with the image in the upper left corner.
     """
+    if torch.compiler.is_exporting():  # sizes stay open there, so nothing may be decided by them
+        for axis in (2, 3):
+            image = image.index_select(axis, _mirrored_places(image.shape[axis], multiple, image.device))
+        return image
     height, width = image.shape[2:]
     rows = _missing(height, multiple)
     cols = _missing(width, multiple)
@@ -237,10 +241,18 @@ def with_positions(image: Tensor) -> Tensor:
         (B, C + 4, H, W).
     """
     count, _, height, width = image.shape
-    y = torch.linspace(0, 1, height, dtype=image.dtype, device=image.device)[:, None].expand(height, width)
-    x = torch.linspace(0, 1, width, dtype=image.dtype, device=image.device).expand(height, width)
+    y = _zero_to_one(height, image)[:, None].expand(height, width)
+    x = _zero_to_one(width, image).expand(height, width)
     where = torch.stack([x, y, (x - 0.5).abs(), (y - 0.5).abs()])
     return torch.cat([image, where.expand(count, -1, -1, -1)], dim=1)
+
+
+def _zero_to_one(count: int, like: Tensor) -> Tensor:
+    """(count,) even steps from 0 to 1."""
+    if torch.compiler.is_exporting():  # linspace wants to know how many
+        steps = torch.arange(count, dtype=like.dtype, device=like.device)
+        return steps / torch.full_like(steps, count - 1).clamp(min=1)
+    return torch.linspace(0, 1, count, dtype=like.dtype, device=like.device)
 
 
 def _conv(in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1) -> nn.Conv2d:
@@ -251,6 +263,15 @@ def _conv(in_channels: int, out_channels: int, kernel_size: int, dilation: int =
 
 def _missing(size: int, multiple: int) -> int:
     return max(-(-size // multiple), 2) * multiple - size
+
+
+def _mirrored_places(size: int, multiple: int, device: torch.device) -> Tensor:
+    """Where each pixel of a padded axis comes from; the same padding for a size that may be anything."""
+    grown = torch.sym_max((size + multiple - 1) // multiple, 2) * multiple
+    place = torch.arange(grown, device=device)
+    mirrored, last = 2 * (size - 1) - place, torch.full_like(place, size - 1)
+    is_far = torch.full_like(place, grown - size) < size
+    return torch.where(place < size, place, torch.where(is_far, mirrored, last))
 
 
 def initialise(network: nn.Module, scheme: str, activation: str) -> None:

@@ -15,6 +15,7 @@ from maskwright.models.deeplab import DeepLabV3Plus, DeepLabV3PlusFilm
 from maskwright.models.ecosystem import Ecosystem, EcosystemFilm
 from maskwright.models.film_unet import FilmUNet
 from maskwright.models.height_cdf import HeightCdf
+from maskwright.models.regression_unet import RegressionUNet
 from maskwright.models.unet import UNet
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "deeplabv3plus_film": DeepLabV3PlusFilm,
     "film_unet": FilmUNet,
     "height_cdf": HeightCdf,
+    "regression_unet": partial(RegressionUNet, residual=True),
     "resunet": partial(UNet, residual=True),
     "resunet_film": partial(FilmUNet, residual=True),
     "smp": Ecosystem,
@@ -49,6 +51,9 @@ ALIASES: dict[str, str] = {
 }
 
 
+_OF_OUTPUT = ("sigmoid", "softmax", "softmax2d", "logsoftmax")
+
+
 def build_model(
     config: ModelConfig | str,
     in_channels: int = 1,
@@ -65,13 +70,17 @@ def build_model(
         num_classes: Channels of the logits of a network without condition, for example one for each listed height.
         condition_scale: Conditions are divided by this; for heights in metres.
         batch_size: Tiles in a training batch; settles ``norm: auto``.
-        options: Settings of the section, where a name is given.
+        options: Settings of the section, where a name is given. ``classes`` is another name of ``num_classes``. An
+            ``activation`` of the output may be None only: networks give logits, which losses, meters and predictors
+            turn into probabilities, once.
 
     Raises:
         ModelError: If there is no such network, or it cannot be built.
         ConfigError: If an option is unknown or out of range.
     """
     if isinstance(config, str):
+        num_classes = options.pop("classes", num_classes)
+        _refuse_activation(options)
         config = model_config(config, **options)
     elif options:
         raise ModelError(f"{', '.join(options)}: options go with a name. Set them in the section that was given.")
@@ -107,6 +116,17 @@ def model_config(name: str, **options: Any) -> ModelConfig:
         raise ModelError(f"{name!r} is no network. {hint} Available: {', '.join(MODELS)}.".replace("  ", " "))
     section: ModelConfig = sections[kind](**options)  # type: ignore[assignment]
     return section
+
+
+def _refuse_activation(options: dict[str, Any]) -> None:
+    """Take out an output activation of None; the activations inside a network are another matter."""
+    if options.get("activation", "") in (None, "none", "identity"):
+        options.pop("activation")
+    elif options.get("activation") in _OF_OUTPUT:
+        raise ModelError(
+            f"activation={options['activation']!r}: networks give logits here; losses, meters and predictors turn them "
+            "into probabilities, and once more would spoil them. Leave it out."
+        )
 
 
 def settle_norm(config: ModelConfig, batch_size: int) -> ModelConfig:

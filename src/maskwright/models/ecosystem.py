@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from maskwright.errors import ModelError
@@ -43,6 +44,7 @@ DECODERS = (
 _MULTIPLE = 32  # what every encoder can halve
 _MULTIPLES = {"pan": 128}  # halves three times more
 _TIMM = "tu-"
+_SMALL_PX, _LARGER_PX = 64, 256
 
 
 class _Ecosystem(nn.Module):
@@ -67,12 +69,41 @@ class _Ecosystem(nn.Module):
         self.head: nn.Module = network.segmentation_head
         self.is_transformer = decoder == "dpt"
         _let_single_images_train(self.decoder)
+        self._drop_idle_parts()
 
     def _encode(self, image: Tensor) -> tuple[list[Tensor], tuple[Any, ...]]:
         """Features of each level, and what the decoder of a vision transformer wants beside them."""
         check_image(image, self.in_channels)
         features = self.encoder(pad_to_multiple(image, self.multiple))
         return (list(features[0]), tuple(features[1:])) if self.is_transformer else (list(features), ())
+
+    def _drop_idle_parts(self) -> None:
+        """Some decoders look at the first levels of an encoder only: what cannot learn takes no memory and no space.
+
+        The parameters that have a part in the output are read off the graph of one small pass.
+        """
+        modes = {module: module.training for module in self.modules()}
+        self.eval()
+        with torch.enable_grad():
+            reached = _parameters_behind(self._small_pass())
+        for module, mode in modes.items():
+            module.training = mode
+        for part in (self.encoder, self.decoder):
+            _replace_idle(part, reached)
+
+    def _small_pass(self) -> Tensor:
+        """The output of an empty image, as small as the encoder takes."""
+        like = next(self.head.parameters())
+        for side in (max(_SMALL_PX, self.multiple), _LARGER_PX):
+            try:
+                features, beside = self._encode(like.new_zeros(1, self.in_channels, side, side))
+            except (AssertionError, RuntimeError):  # attention in windows needs a larger image
+                if side == _LARGER_PX:
+                    raise
+                continue
+            break
+        logits: Tensor = self.head(self.decoder(features, *beside))
+        return logits
 
 
 class Ecosystem(_Ecosystem):
@@ -83,7 +114,8 @@ class Ecosystem(_Ecosystem):
         num_classes: Channels of the logits.
         decoder: One of ``DECODERS``.
         encoder: One of :func:`get_available_encoders`.
-        encoder_weights: ``none``, ``imagenet``, or a file. A first layer for three bands is adapted to the image's.
+        encoder_weights: ``none``, ``imagenet``, a file, or ``optional``: imagenet, with a warning and none where it
+            cannot be had. A first layer for three bands is adapted to the image's.
         partial_weights: True to take from a file what fits, False to insist that all does.
 
     Raises:
@@ -194,16 +226,24 @@ def _build(
             decoder, encoder_name=encoder, encoder_weights=weights, in_channels=in_channels, classes=outputs, **extra
         )
 
-    from_hub = str(encoder_weights) == "imagenet"
+    from_hub = str(encoder_weights) in ("imagenet", "optional")
     try:
         network = build(
             (encoder.startswith(_TIMM) or "imagenet") if from_hub else None
         )  # timm only wants to know whether
     except Exception as cause:  # the hub's clients raise many kinds, and so do encoders that a decoder cannot use
+        if str(encoder_weights) == "optional":
+            log.warning(
+                "The imagenet weights of %s could not be had (%s). The encoder starts from random weights, since "
+                "model.encoder_weights is optional.",
+                encoder,
+                _first_line(cause),
+            )
+            return _build(in_channels, outputs, decoder, encoder, "none", partial)
         if from_hub:
             raise ModelError(
                 f"model.encoder_weights: the imagenet weights of {encoder} could not be had ({_first_line(cause)}). "
-                "Connect to the internet once, give a file of weights, or set model.encoder_weights: none."
+                "Connect to the internet once, give a file of weights, or set model.encoder_weights: none or optional."
             ) from cause
         raise ModelError(
             f"model.encoder: {encoder} does not work with the decoder {decoder} ({_first_line(cause)}). "
@@ -257,6 +297,37 @@ def _let_single_images_train(decoder: nn.Module) -> None:
             for name, child in list(part.named_children()):
                 if isinstance(child, nn.BatchNorm2d):
                     setattr(part, name, build_norm("group", child.num_features))
+
+
+def _parameters_behind(output: Tensor) -> set[int]:
+    """Ids of the parameters that an output was computed from."""
+    found: set[int] = set()
+    seen, waiting = set(), [output.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+        waiting += [before for before, _ in node.next_functions]
+    return found
+
+
+class _Idle(nn.Module):
+    """Stands where a part was that nothing looks at."""
+
+    def forward(self, image: Tensor, *_: Any, **__: Any) -> Tensor:
+        return image
+
+
+def _replace_idle(part: nn.Module, reached: set[int]) -> None:
+    for name, child in list(part.named_children()):
+        weights = [id(weight) for weight in child.parameters()]
+        if weights and not reached.intersection(weights):
+            setattr(part, name, _Idle())
+        else:
+            _replace_idle(child, reached)
 
 
 def _repeat(each: Tensor, count: int) -> Tensor:

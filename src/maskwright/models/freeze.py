@@ -1,4 +1,4 @@
-"""Parts of a network that do not learn, and parameters by the part they belong to."""
+"""Parts of a network that do not learn, or not yet."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from torch import nn
 from maskwright.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["REST", "freeze", "parameter_groups", "parts_of", "unfreeze"]
-
-REST = "rest"  # the group of what no option names
+__all__ = ["freeze", "freeze_encoder", "learning_parts", "parts_of", "thaw", "unfreeze", "unfreeze_encoder"]
 
 
 def freeze(model: nn.Module, *names: str) -> int:
@@ -61,31 +59,70 @@ def unfreeze(model: nn.Module, *names: str) -> int:
     return count
 
 
-def parameter_groups(model: nn.Module, options: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Groups for an optimizer, each trainable parameter in exactly one.
+def freeze_encoder(model: nn.Module) -> int:
+    """Stop the encoder from learning, as :func:`freeze` does; the number of weights that no longer learn."""
+    return freeze(model, "encoder")
+
+
+def unfreeze_encoder(model: nn.Module) -> int:
+    """Let the encoder learn again, as :func:`unfreeze` does; the number of weights that learn again."""
+    return unfreeze(model, "encoder")
+
+
+def learning_parts(
+    parts: Sequence[str], epoch: int, *, start_epoch: int = 1, every: int = 1, fall: float = 0.5
+) -> dict[str, float]:
+    """Which parts of a pretrained network learn in an epoch, and how fast: it thaws from its head to its first layers.
+
+    Args:
+        parts: Paths in the order in which they begin to learn, for example ``("head", "decoder", "encoder")``. The
+            first learns from the beginning.
+        epoch: From 0.
+        start_epoch: The epoch in which the second part begins, 1 or more.
+        every: Epochs from one part to the next, 1 or more.
+        fall: Rate of a part in shares of that of the part before, above 0, at most 1.
+
+    Returns:
+        Part to factor of the learning rate: 1 for the first, ``fall`` for the second, and so on; parts that do not
+        learn yet are left out. A part's factor is the same in all epochs.
+
+    Raises:
+        ModelError: If there are no parts, one comes twice, or a number is out of range.
+
+    Source: arXiv:1801.06146 (gradual unfreezing, smaller rates for earlier layers).
+    """
+    if not parts or len(set(parts)) != len(parts):
+        raise ModelError(f"parts: {list(parts)} must be different parts of the network, at least one.")
+    if epoch < 0 or start_epoch < 1 or every < 1 or not 0 < fall <= 1:
+        raise ModelError(
+            f"epoch {epoch}, start_epoch {start_epoch}, every {every}, fall {fall:g}: the first must be 0 or more, the "
+            "next two 1 or more, the last above 0 and at most 1."
+        )
+    thawed = 1 if epoch < start_epoch else 2 + (epoch - start_epoch) // every
+    return {part: fall**place for place, part in enumerate(parts[:thawed])}
+
+
+def thaw(model: nn.Module, parts: Sequence[str], learning: Iterable[str]) -> None:
+    """Freeze those of the parts that do not learn and unfreeze those that do; whatever lies in no part stays.
+
+    A function of its arguments alone: a resumed training calls it with the epoch at hand and goes on as before.
 
     Args:
         model: The network.
-        options: For each part by its path what is special about it, for example ``{"encoder": {"lr": 1e-4}}``. A
-            parameter belongs to the longest path that it lies under; those under none come last, as ``rest``.
-
-    Returns:
-        Dictionaries with ``name``, ``params`` and the options; groups without trainable parameters are left out.
+        parts: All parts that thaw one after another.
+        learning: Those that learn now, for example the keys of :func:`learning_parts`.
 
     Raises:
-        ModelError: If there is no such part.
+        ModelError: If there is no such part, or one that learns is not among ``parts``.
     """
-    for name in options:
-        _parts(model, (name,))
-    groups: dict[str, dict[str, Any]] = {
-        name: {"name": name, "params": [], **special} for name, special in options.items()
-    }
-    groups[REST] = {"name": REST, "params": []}
-    for path, parameter in model.named_parameters():  # a shared parameter comes once
-        if parameter.requires_grad:
-            owners = [name for name in options if path == name or path.startswith(f"{name}.")]
-            groups[max(owners, key=len, default=REST)]["params"].append(parameter)
-    return [group for group in groups.values() if group["params"]]
+    now = set(learning)
+    if not now <= set(parts):
+        raise ModelError(f"{sorted(now - set(parts))[0]!r} shall learn, but is none of the parts {', '.join(parts)}.")
+    for part in parts:
+        freeze(model, part)
+    for part in parts:  # after all others: a part may lie inside one that is still frozen
+        if part in now:
+            unfreeze(model, part)
 
 
 def parts_of(model: nn.Module) -> tuple[str, ...]:

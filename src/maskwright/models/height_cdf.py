@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from maskwright.errors import ModelError
+from maskwright.errors import ModelError, ShapeError
 from maskwright.models.film import as_conditions, check_scale
 from maskwright.models.trunk import Trunk, TrunkOptions, check_sizes
 
@@ -50,6 +50,8 @@ class HeightMixture:
         Returns:
             (B, K, H, W).
         """
+        if torch.compiler.is_exporting():  # a graph for any number of heights: rising but for the rounding
+            return self._logits(heights_m.to(self.centre_m.dtype)[:, :, None, None])
         heights_m, order = heights_m.to(self.centre_m.dtype).sort(dim=1)
         rising = self._logits(heights_m[:, :, None, None])
         if heights_m.shape[1] == 1:
@@ -75,6 +77,36 @@ class HeightMixture:
             low, high = torch.where(is_above, low, middle), torch.where(is_above, middle, high)
         return ((low + high) / 2).squeeze(1)
 
+    def log_density(self, heights_m: Tensor) -> Tensor:
+        """Natural logarithm of the density, per metre, at one height for each pixel.
+
+        Args:
+            heights_m: (B, H, W) metres.
+
+        Returns:
+            (B, H, W); finite at any height. Summed over pixels it is the log-likelihood of a canopy height model.
+        """
+        distance = ((heights_m.to(self.centre_m.dtype)[:, None] - self.centre_m) / self.spread_m).abs()
+        of_each = -distance - 2 * F.softplus(-distance) - self.spread_m.log()
+        shares = self.weight.clamp_min(torch.finfo(self.weight.dtype).tiny).log()
+        return torch.logsumexp(shares + of_each, dim=1)
+
+    def packed(self) -> Tensor:
+        """(B, 3 M, H, W): centres, spreads and weights in one tensor, as networks hand results on."""
+        return torch.cat([self.centre_m, self.spread_m, self.weight], dim=1)
+
+    @classmethod
+    def unpacked(cls, packed: Tensor) -> HeightMixture:
+        """The inverse of :meth:`packed`.
+
+        Raises:
+            ShapeError: If the channels are not three for each component.
+        """
+        if packed.ndim != 4 or packed.shape[1] % 3 or not packed.shape[1]:
+            raise ShapeError(f"A packed distribution of shape {tuple(packed.shape)} is not (B, 3 M, H, W).")
+        centre, spread, weight = packed.chunk(3, dim=1)
+        return cls(centre, spread, weight)
+
     def _logits(self, heights_m: Tensor) -> Tensor:
         """Logits (B, K, H, W) at heights (B, K, H or 1, W or 1).
 
@@ -98,6 +130,10 @@ class HeightCdf(Trunk):
         condition_scale: Metres that count as 1 inside; usual heights lie in 0..1.
         options: Those of ``TrunkOptions``.
 
+    Attributes:
+        gives_mixture: False as built. True makes ``forward`` give the whole distribution as ``HeightMixture.packed``
+            does, whatever the condition: what a likelihood is trained on. Nothing that is saved.
+
     Raises:
         ModelError: If an option is unknown or out of range.
     """
@@ -114,6 +150,7 @@ class HeightCdf(Trunk):
         check_sizes(components=components)
         check_scale(condition_scale)
         self.scale_m = float(condition_scale)
+        self.gives_mixture = False
         self.head = nn.Conv2d(self.widths[0], 3 * components, kernel_size=1)
         self._initialise()
         self._start_spread_out(components)
@@ -126,12 +163,15 @@ class HeightCdf(Trunk):
             condition: Heights in metres, (B,), (B, 1) or (B, K).
 
         Returns:
-            (B, K, H, W): channel k answers ``condition[:, k]``; at a larger height never smaller.
+            (B, K, H, W): channel k answers ``condition[:, k]``; at a larger height never smaller. With
+            ``gives_mixture``: (B, 3 M, H, W), see ``HeightMixture.unpacked``.
 
         Raises:
             ShapeError: If the image has other channels, or the condition not one row for each image.
             ModelError: If no condition is given.
         """
+        if self.gives_mixture:
+            return self.distribution(image).packed()
         heights_m = as_conditions(condition, image.shape[0])
         return self.distribution(image).logits_below(heights_m)
 

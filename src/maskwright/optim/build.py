@@ -8,7 +8,7 @@ from maskwright.optim.optimizers import adamw
 from maskwright.optim.schedules import constant, one_cycle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import nn
     from torch.optim import Optimizer
@@ -19,9 +19,21 @@ if TYPE_CHECKING:
 __all__ = ["OPTIMIZERS", "SCHEDULES", "build_optimizer", "build_schedule"]
 
 
-def build_optimizer(config: OptimConfig, model: nn.Module) -> Optimizer:
-    """The optimizer a section describes, over the trainable parameters of the model."""
-    return OPTIMIZERS[config.optimizer.kind](model, **config.optimizer.model_dump(exclude={"kind"}))
+def build_optimizer(
+    config: OptimConfig, model: nn.Module, *, groups: Mapping[str, Mapping[str, float]] | None = None
+) -> Optimizer:
+    """The optimizer a section describes, over the trainable parameters of the model.
+
+    Args:
+        config: The section.
+        model: The network, alone or first in a ``ModuleList`` beside parts of the loss that are trained.
+        groups: Parts of the network by path with an ``lr`` or ``weight_decay`` of their own; None: all alike.
+
+    Raises:
+        ModelError: If nothing in the model is trainable, or it has no such part.
+        ConfigError: If an option of a part makes no sense.
+    """
+    return OPTIMIZERS[config.optimizer.kind](model, groups=groups, **config.optimizer.model_dump(exclude={"kind"}))
 
 
 def build_schedule(config: OptimConfig, optimizer: Optimizer, total_steps: int) -> LRScheduler:

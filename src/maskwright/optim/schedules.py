@@ -35,7 +35,8 @@ def one_cycle(
     Args:
         optimizer: Its groups are changed.
         total_steps: Optimizer steps of the whole run, 1 or more.
-        max_lr: Peak for all groups; None: each group's own learning rate.
+        max_lr: Peak of groups with the optimizer's own learning rate, in proportion that of the others; None: each
+            group's own learning rate.
         pct_start: Share of the steps spent rising, in 0..1.
         div_factor: The start is the peak divided by this.
         final_div_factor: The end is the start divided by this.
@@ -47,7 +48,12 @@ def one_cycle(
         raise ConfigError(
             f"optim.schedule: onecycle needs the optimizer steps of the run, 1 or more, not {total_steps}."
         )
-    peaks = [float(group["lr"]) if max_lr is None else max_lr for group in optimizer.param_groups]
+    usual = float(optimizer.defaults["lr"])
+    # Groups with a rate of their own keep their share of the usual one.
+    peaks = [
+        float(group["lr"]) if max_lr is None else max_lr * (float(group["lr"]) / usual)
+        for group in optimizer.param_groups
+    ]
     return OneCycleLR(
         optimizer,
         max_lr=peaks,

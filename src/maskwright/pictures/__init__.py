@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from maskwright.pictures.augmented import AugmentedSample, augmented_sheet
 from maskwright.pictures.charts import agreement_chart, bars_chart, line_chart
 from maskwright.pictures.colors import RGB, height_colors, hex_color, series_colors
 from maskwright.pictures.images import (
@@ -18,8 +19,10 @@ from maskwright.pictures.page import Block, code, figure, page, paragraph, sente
 
 __all__ = [
     "RGB",
+    "AugmentedSample",
     "Block",
     "agreement_chart",
+    "augmented_sheet",
     "bars_chart",
     "code",
     "contact_sheet",

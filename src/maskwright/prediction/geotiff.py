@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -42,9 +42,21 @@ class RowWriter:
         dtype: ``float32`` or ``uint8``.
         nodata: Value meaning "not measured".
         names: Description of each band.
+        tags: Facts kept in the file.
+        colors: Colours of the values of the one band.
     """
 
-    def __init__(self, path: Path, grid: Grid, *, dtype: str, nodata: float, names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        grid: Grid,
+        *,
+        dtype: str,
+        nodata: float,
+        names: Sequence[str],
+        tags: Mapping[str, str] | None = None,
+        colors: Mapping[int, tuple[int, ...]] | None = None,
+    ) -> None:
         self.path = path
         self._profile: dict[str, Any] = {
             "driver": "GTiff",
@@ -58,7 +70,7 @@ class RowWriter:
             "interleave": "band",
             "bigtiff": "IF_SAFER",
         }
-        self._names = tuple(names)
+        self._names, self._tags, self._colors = tuple(names), dict(tags or {}), colors
         self._dataset: Any = None
 
     def __enter__(self) -> RowWriter:
@@ -66,6 +78,10 @@ class RowWriter:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             self._dataset = rasterio.open(self.path, "w", **self._profile)
         self._dataset.descriptions = self._names
+        if self._tags:
+            self._dataset.update_tags(**self._tags)
+        if self._colors is not None:
+            self._dataset.write_colormap(1, dict(self._colors))
         return self
 
     def __exit__(
@@ -136,11 +152,11 @@ def check_whole(path: Path) -> None:
         raise _not_written(path, error) from error
 
 
-def mask_reader(dataset: Any, band: int) -> Callable[[int, int], npt.NDArray[np.bool_]]:
-    """Rows of one band of a mask as bool, True in gaps."""
+def mask_reader(dataset: Any, band: int, code: int = 1) -> Callable[[int, int], npt.NDArray[np.bool_]]:
+    """Rows of one band of a mask as bool, True where it holds ``code``; by default in gaps."""
 
     def read(start: int, stop: int) -> npt.NDArray[np.bool_]:
-        rows: npt.NDArray[np.bool_] = dataset.read(band, window=((start, stop), (0, dataset.width))) == 1
+        rows: npt.NDArray[np.bool_] = dataset.read(band, window=((start, stop), (0, dataset.width))) == code
         return rows
 
     return read

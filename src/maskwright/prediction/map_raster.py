@@ -5,13 +5,10 @@ Everything is written to a hidden folder inside the output folder and moved into
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,53 +23,41 @@ from maskwright.data.sources import HeightFile, open_heights
 from maskwright.data.sources.alignment import differences
 from maskwright.data.sources.height_file import read_header
 from maskwright.data.targets import GAP, NO_GAP
-from maskwright.errors import DataError, PredictionError, RunError
-from maskwright.files import check_writable, explain_os_error, write_json
+from maskwright.errors import DataError, PredictionError
+from maskwright.files import write_json
 from maskwright.pixels import IGNORE_INDEX
 from maskwright.prediction.blending import WindowAxis, plan_axis
 from maskwright.prediction.geotiff import BLOCK_PX, RowWriter, copy_to_cog, mask_reader, open_raster
+from maskwright.prediction.outputs import Progress, RasterResult, moved_into_place, silent, staging
 from maskwright.prediction.overlay import Thumbnail, draw_quicklook
 from maskwright.prediction.postprocess import find_gaps, keep_from
 from maskwright.prediction.raster_stream import stream
 from maskwright.prediction.scene_input import SceneInput
 from maskwright.prediction.vectorise import pixel_area_m2, vectorise_mask
+from maskwright.tasks.height_gaps import HeightGaps
+from maskwright.types import Window
 
 if TYPE_CHECKING:
     from maskwright.prediction.predictor import Predictor
 
-__all__ = ["RasterResult", "cache_bytes", "gap_codes", "map_raster", "order_over_heights"]
-
-Progress = Callable[[int, int, str], None]
+__all__ = [
+    "ENDINGS",
+    "HeightRange",
+    "cache_bytes",
+    "check_raster",
+    "gap_codes",
+    "map_raster",
+    "open_rasters",
+    "order_over_heights",
+    "window_axes",
+]
 
 _PASS_PX = 2**20
 _CACHE_BYTES = 4 * 2**20
-_ENDINGS = ("probability.tif", "gaps.gpkg", "gaps.geojson", "quicklook.png")
-
-
-@dataclass(frozen=True)
-class RasterResult:
-    """What came of one raster.
-
-    Attributes:
-        raster: The input.
-        files: What was written, by what it is: ``probability``, ``gaps``, ``polygons``, ``quicklook``, ``summary``.
-        heights_m: The K heights in metres.
-        per_height: Plain values for each height: ``height_m``, ``gap_share``, ``gaps`` (number), ``area_m2`` ...
-        violations: (K - 1) pixels where the raw probability at a height lay above that at the next; mended in all that
-            is written.
-        valid_px: Pixels that were measured.
-        seconds: Time it took.
-        notes: What a person should know, a sentence each.
-    """
-
-    raster: Path
-    files: dict[str, Path]
-    heights_m: tuple[float, ...]
-    per_height: tuple[dict[str, Any], ...]
-    violations: tuple[int, ...]
-    valid_px: int
-    seconds: float
-    notes: tuple[str, ...]
+_CANOPY_NAMES = ("chm", "canopy", "ndsm")
+_CANOPY_RANGE_M = (-20.0, 100.0)  # heights above ground lie within
+_GROUND_RANGE_M = (-2.0, 0.5)  # and the lowest of them near 0
+ENDINGS = ("summary.json", "probability.tif", "gaps.tif", "gaps.gpkg", "gaps.geojson", "quicklook.png")
 
 
 def map_raster(
@@ -98,20 +83,111 @@ def map_raster(
     """
     started = time.perf_counter()
     with ExitStack() as stack:
-        files = [
-            stack.enter_context(open_heights(path, _nodata_rule(predictor, path, kind, wish)))
-            for path, kind, wish in zip(paths, predictor.card.bands, nodata, strict=False)
-        ]
-        _require_one_grid(files)
-        job = _Job(predictor, files, out_dir, heights_m, settings, progress or _silent)
+        files = open_rasters(stack, predictor, paths, nodata)
+        job = _Job(predictor, files, out_dir, heights_m, settings, progress or silent)
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=cache_bytes(files, len(heights_m))))
-        folder = stack.enter_context(_staging(out_dir, paths[0].stem, job.bytes_needed))
+        folder = stack.enter_context(staging(out_dir, paths[0].stem, job.bytes_needed))
         result = job.run(folder, started)
-        return _moved_into_place(result, out_dir)
+        return moved_into_place(result, out_dir)
+
+
+def open_rasters(
+    stack: ExitStack,
+    predictor: Predictor,
+    paths: Sequence[Path],
+    nodata: tuple[float | str | None, float | str | None],
+) -> list[HeightFile]:
+    """Open the rasters of one input; closed with ``stack``.
+
+    Raises:
+        DataError: If one cannot be read, has several bands, or lies in degrees.
+        PredictionError: If they do not lie on one grid.
+    """
+    files = [
+        stack.enter_context(open_heights(path, _nodata_rule(predictor, path, kind, wish)))
+        for path, kind, wish in zip(paths, predictor.card.bands, nodata, strict=False)
+    ]
+    _require_one_grid(files)
+    return files
+
+
+def check_raster(
+    predictor: Predictor, paths: Sequence[Path], nodata: tuple[float | str | None, float | str | None]
+) -> None:
+    """Everything about an input that its headers tell, without mapping it. Raises as :func:`open_rasters`."""
+    with ExitStack() as stack:
+        for file in open_rasters(stack, predictor, paths, nodata):
+            _ = file.grid.pixel_size_m  # refuses angles
 
 
 def _nodata_rule(predictor: Predictor, path: Path, kind: str, wish: float | str | None) -> float | str | None:
     return predictor.card.nodata_of(kind, read_header(path).tag) if wish is None else wish
+
+
+class HeightRange:
+    """The lowest and highest of the heights that a reader passes on.
+
+    Attributes:
+        low: Metres; infinite before anything was read.
+        high: Metres.
+    """
+
+    def __init__(self) -> None:
+        self.low, self.high = math.inf, -math.inf
+
+    def watching(
+        self, read: Callable[[Window], npt.NDArray[np.float32]]
+    ) -> Callable[[Window], npt.NDArray[np.float32]]:
+        """The same reader."""
+
+        def watched(window: Window) -> npt.NDArray[np.float32]:
+            heights = read(window)
+            self.low = min(self.low, float(np.fmin.reduce(heights, axis=None, initial=np.inf)))
+            self.high = max(self.high, float(np.fmax.reduce(heights, axis=None, initial=-np.inf)))
+            return heights
+
+        return watched
+
+    def notes(self, kind: str, path: Path) -> tuple[str, ...]:
+        """Doubts about whether a raster is what the model was trained on, with what speaks for them."""
+        named_canopy = any(word in path.stem.lower() for word in _CANOPY_NAMES)
+        above_ground = self.low >= _CANOPY_RANGE_M[0] and self.high <= _CANOPY_RANGE_M[1]
+        if (
+            kind == "dsm"
+            and above_ground
+            and (named_canopy or (self.low >= _GROUND_RANGE_M[0] and self.low <= _GROUND_RANGE_M[1]))
+        ):
+            why = " and its name says so" if named_canopy else ""
+            return (
+                f"{path.name} holds {self.low:.1f} to {self.high:.1f} m, as heights above ground do{why}, and "
+                "the model was trained on surfaces (DSM). If it is a canopy height model, use a model trained on one; "
+                "do not trust this map",
+            )
+        if kind == "chm" and self.high > _CANOPY_RANGE_M[1]:
+            return (
+                f"{path.name} holds {self.low:.1f} to {self.high:.1f} m, more than any tree is high, and the model was "
+                "trained on heights above ground (CHM). If it is a surface, use a model trained on one; do not trust "
+                "this map",
+            )
+        return ()
+
+
+def window_axes(
+    predictor: Predictor, size: tuple[int, int], settings: PredictionConfig
+) -> tuple[WindowAxis, WindowAxis]:
+    """Windows down and across a scene of so many rows and columns, as the network and the settings want them."""
+    rows, cols = (
+        plan_axis(
+            length,
+            settings.tile_px or predictor.card.tile_px,
+            settings.overlap,
+            settings.blend,
+            multiple_px=int(getattr(predictor.model, "multiple", 1)),
+            receptive_field_px=getattr(predictor.model, "receptive_field_px", None),
+        )
+        for length in size
+    )
+    return rows, cols
 
 
 class _Job:
@@ -130,13 +206,17 @@ class _Job:
         self.settings, self.progress = settings, progress
         self.grid, self.stem = files[0].grid, files[0].path.stem
         self.names = [f"{height:g} m" for height in heights_m]
-        own = predictor.card.task.probability_threshold
+        task = predictor.card.task
+        assert isinstance(task, HeightGaps)
+        own = task.probability_threshold
         self.threshold = own if settings.probability_threshold is None else settings.probability_threshold
         # On the CPU one window at a time is fastest, and then no setting of the batch can change a bit of the result.
         self.windows_per_pass = 1 if predictor.device.type == "cpu" else settings.batch_size
-        self.rows, self.cols = (self._axis(length) for length in (self.grid.height, self.grid.width))
-        self.needs_probs = settings.probabilities or settings.polygons != "none"
+        self.rows, self.cols = window_axes(predictor, (self.grid.height, self.grid.width), settings)
+        self.ending = settings.polygon_ending()
+        self.needs_probs = settings.wants_probabilities() or self.ending is not None
         self.thumbnail = Thumbnail(self.grid.height, self.grid.width)
+        self.ranges = [HeightRange() for _ in files]
 
     @property
     def bytes_needed(self) -> int:
@@ -161,28 +241,21 @@ class _Job:
             valid_px=int(per_height[0]["valid_px"]),
             seconds=round(time.perf_counter() - started, 3),
             notes=self._notes(files),
+            size=(self.grid.height, self.grid.width),
         )
         write_json(summary, self._summary(result), error=PredictionError)
         return result
-
-    def _axis(self, length: int) -> WindowAxis:
-        model = self.predictor.model
-        return plan_axis(
-            length,
-            self.settings.tile_px or self.predictor.card.tile_px,
-            self.settings.overlap,
-            self.settings.blend,
-            multiple_px=int(getattr(model, "multiple", 1)),
-            receptive_field_px=getattr(model, "receptive_field_px", None),
-        )
 
     def _stream(self, probs_path: Path | None, mask_path: Path) -> tuple[int, ...]:
         """Write probabilities, in order over heights, and the mask; returns the violations of that order before."""
         grid, card = self.grid, self.predictor.card
         self.progress(0, 1, "reference surface")
-        reads = [self.thumbnail.watching(self.files[0].read), *(file.read for file in self.files[1:])]
+        watched = [extent.watching(file.read) for extent, file in zip(self.ranges, self.files, strict=True)]
+        reads = [self.thumbnail.watching(watched[0]), *watched[1:]]
         try:
-            scene = SceneInput(card.bands, reads, grid.height, grid.width, card.normaliser, grid.pixel_size_m)
+            scene = SceneInput(
+                card.bands, reads, grid.height, grid.width, card.normaliser, grid.pixel_size_m, card.context
+            )
         except DataError as cause:
             name = self.files[0].path.name
             if name in str(cause):
@@ -192,7 +265,7 @@ class _Job:
             scene,
             self.rows,
             self.cols,
-            lambda images: self.predictor.raw_probs(images, self.heights_m),
+            lambda images: self.predictor.raw_probs(images, self.heights_m, views=self.settings.tta),
             channels=len(self.heights_m),
             batch_size=self.windows_per_pass,
             device=self.predictor.device,
@@ -251,12 +324,12 @@ class _Job:
     def _written(self, folder: Path, probs: Path, mask: Path, shares: Sequence[float | None]) -> dict[str, Path]:
         """The files a person asked for."""
         settings, files = self.settings, {}
-        if settings.polygons != "none":
+        if self.ending is not None:
             self.progress(0, 1, "polygons")
-            files["polygons"] = folder / f"{self.stem}_gaps.{settings.polygons}"
+            files["polygons"] = folder / f"{self.stem}_gaps.{self.ending}"
             vectorise_mask(mask, files["polygons"], heights_m=self.heights_m, probabilities=probs)
         self.progress(0, 1, "rasters")
-        if settings.probabilities:
+        if settings.wants_probabilities():
             files["probability"] = folder / f"{self.stem}_probability.tif"
             copy_to_cog(probs, files["probability"], resampling="average")
         files["gaps"] = folder / f"{self.stem}_gaps.tif"
@@ -270,13 +343,20 @@ class _Job:
 
     def _notes(self, files: Mapping[str, Path]) -> tuple[str, ...]:
         own = [f"{file.path.name}: {note}" for file in self.files for note in file.notes]
-        possible = {f"{self.stem}_{ending}" for ending in _ENDINGS} - {path.name for path in files.values()}
+        possible = {f"{self.stem}_{ending}" for ending in ENDINGS if ending != "summary.json"} - {
+            path.name for path in files.values()
+        }
         left = [
             f"{name} is left from an earlier prediction and does not belong to this map"
             for name in sorted(possible)
             if (self.out_dir / name).exists()
         ]
-        return (*own, *self.predictor.card.notes(self.heights_m, self.grid.pixel_size_m), *left)
+        doubts = [
+            note
+            for extent, kind, file in zip(self.ranges, self.predictor.card.bands, self.files, strict=False)
+            for note in extent.notes(kind, file.path)
+        ]
+        return (*own, *doubts, *self.predictor.card.notes(self.heights_m, self.grid.pixel_size_m), *left)
 
     def _summary(self, result: RasterResult) -> dict[str, Any]:
         card = self.predictor.card
@@ -353,41 +433,3 @@ def _require_one_grid(files: Sequence[HeightFile]) -> None:
                 f"{files[0].path} and {file.path} lie on different grids: {'; '.join(found)}. "
                 "Bring them to one grid first, for example with rio warp --like."
             )
-
-
-@contextmanager
-def _staging(out_dir: Path, stem: str, bytes_needed: int) -> Iterator[Path]:
-    """A hidden folder in ``out_dir`` that is gone afterwards, and so is ``out_dir`` if nothing was put into it."""
-    try:
-        check_writable(out_dir, need_bytes=bytes_needed)
-    except RunError as error:
-        raise PredictionError(str(error)) from error
-    missing = [folder for folder in (out_dir, *out_dir.parents) if not folder.exists()]
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{stem}_", suffix=".part", dir=out_dir))
-    except OSError as error:
-        raise PredictionError(explain_os_error(error, out_dir)) from error
-    try:
-        yield folder
-    except PredictionError as error:  # a person knows the output folder, not the hidden one
-        raise PredictionError(str(error).replace(str(folder), str(out_dir))) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        for made in missing:
-            if made.is_dir() and not any(made.iterdir()):
-                made.rmdir()
-
-
-def _moved_into_place(result: RasterResult, out_dir: Path) -> RasterResult:
-    files = {name: out_dir / path.name for name, path in result.files.items()}
-    try:
-        for name, path in result.files.items():
-            os.replace(path, files[name])
-    except OSError as error:
-        raise PredictionError(explain_os_error(error, out_dir)) from error
-    return replace(result, files=files)
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    """Progress nobody asked for."""

@@ -13,8 +13,9 @@ from maskwright.checkpoints import load_description
 from maskwright.config.model import ModelConfig
 from maskwright.config.prediction import PredictionConfig
 from maskwright.data.normalise import Normaliser, normaliser_from_dict
+from maskwright.data.sources.image_file import ImageFormat
 from maskwright.errors import CheckpointError, MaskwrightError, PredictionError
-from maskwright.tasks.build import task_from_dict
+from maskwright.tasks.build import AnyTask, task_from_dict
 from maskwright.tasks.height_gaps import HeightGaps
 
 __all__ = ["ModelCard", "find_model_folder"]
@@ -23,6 +24,7 @@ Kind = Literal["dsm", "chm"]
 
 _BANDS: dict[str, tuple[Kind, ...]] = {"dsm": ("dsm",), "chm": ("chm",), "both": ("dsm", "chm")}
 _PIXEL_TOLERANCE = 0.1
+_IMAGENET_RED = 0.485  # mean of red, of values from 0 to 1
 
 
 @dataclass(frozen=True)
@@ -33,28 +35,42 @@ class ModelCard:
         task: What its outputs mean: heights, probability threshold, decoding.
         architecture: Its section of the experiment.
         batch_size: Of the training; settles the normalisation where the architecture says ``auto``.
-        bands: The rasters it sees, in the order of its input channels.
-        normaliser: Heights to input.
-        trained_range_m: Lowest and highest height it was trained at, metres.
-        pixel_size_m: Smallest and largest pixel of the training sites, metres.
+        bands: The height rasters it sees, in the order of its input channels; none for images.
+        normaliser: Heights, or values of pixels, to input.
+        trained_range_m: Of models of gaps: lowest and highest height it was trained at, metres.
+        pixel_size_m: Smallest and largest pixel of the training, metres; None if unknown.
         tile_px: Side of the training tiles.
         sha256: Hash of its weights.
         prediction: How its experiment wants it applied.
         nodata: By kind of raster the value that means "not measured" where a file declares none; ``"none"``: no value
             does, whatever the file declares.
+        in_channels: Bands of the network's input.
+        context: Bands derived from the surface (slope, aspect, altitude).
+        image: How image files are read; None for a model of heights.
+        dtype: Type of the pixels trained on, where the model says it: ``uint8`` ...
+        thresholds: For each class the probability above which it is called; empty for heights.
+        temperature: Logits are divided by this, once.
+        has_background: Of classes that exclude each other: whether the first is the background.
     """
 
-    task: HeightGaps
+    task: AnyTask
     architecture: ModelConfig
     batch_size: int
     bands: tuple[Kind, ...]
     normaliser: Normaliser
     trained_range_m: tuple[float, float]
-    pixel_size_m: tuple[float, float]
+    pixel_size_m: tuple[float, float] | None
     tile_px: int
     sha256: str
     prediction: PredictionConfig
     nodata: Mapping[str, float | str | None]
+    in_channels: int = 1
+    context: tuple[str, ...] = ()
+    image: ImageFormat | None = None
+    dtype: str | None = None
+    thresholds: tuple[float, ...] = ()
+    temperature: float = 1.0
+    has_background: bool = True
 
     @classmethod
     def load(cls, folder: Path) -> ModelCard:
@@ -70,20 +86,28 @@ class ModelCard:
         """The card of what ``model.json`` at ``path`` holds. Raises as :meth:`load`."""
         try:
             adapter: pydantic.TypeAdapter[ModelConfig] = pydantic.TypeAdapter(ModelConfig)
-            low, high = description["trained_range_m"]
-            smallest, largest = description["pixel_size_m"]
+            task = task_from_dict(description["task"])
+            is_image = description["input"] == "image"
+            bands = () if is_image else _BANDS[description["input"]]
             return cls(
-                task=task_from_dict(description["task"]),
+                task=task,
                 architecture=adapter.validate_python(description["model"]).bare(),
                 batch_size=int(description["batch_size"]),
-                bands=_BANDS[description["input"]],
+                bands=bands,
                 normaliser=normaliser_from_dict(description["normaliser"]),
-                trained_range_m=(float(low), float(high)),
-                pixel_size_m=(float(smallest), float(largest)),
+                trained_range_m=_pair(description["trained_range_m"]) if isinstance(task, HeightGaps) else (0.0, 0.0),
+                pixel_size_m=None if description["pixel_size_m"] is None else _pair(description["pixel_size_m"]),
                 tile_px=int(description["tile_px"]),
                 sha256=str(description["weights"]["sha256"]),
                 prediction=PredictionConfig.model_validate(description["prediction"]),
-                nodata={str(kind): rule for kind, rule in description["nodata"].items()},
+                nodata={} if is_image else {str(kind): rule for kind, rule in description["nodata"].items()},
+                in_channels=int(description.get("in_channels", len(bands))),
+                context=tuple(description.get("context", ())),
+                image=ImageFormat.from_dict(description["image"]) if is_image else None,
+                dtype=description.get("dtype") or _dtype_of(description["normaliser"]),
+                thresholds=_thresholds(description, task) if task.class_names else (),
+                temperature=float(description.get("temperature", 1.0)),
+                has_background=description.get("class_table", {}).get("background", "") is not None,
             )
         except KeyError as cause:
             raise CheckpointError(
@@ -106,6 +130,13 @@ class ModelCard:
             PredictionError: If a height is not above 0, comes twice, or cannot be answered by this model.
         """
         own = self.task.heights_m
+        if not isinstance(self.task, HeightGaps):
+            if heights_m is not None:
+                raise PredictionError(
+                    f"This model was trained for the task {self.task.kind}, which answers no heights. Leave heights "
+                    "(--heights) out."
+                )
+            return own
         if heights_m is None:
             return own
         asked = tuple(sorted(float(height) for height in heights_m))
@@ -131,6 +162,8 @@ class ModelCard:
                 f"{_listed(beyond)} m lies outside the heights the model was trained at ({low:g} to {high:g} m): "
                 "an extrapolation, not to be trusted without a check"
             )
+        if self.pixel_size_m is None:
+            return tuple(notes)
         smallest, largest = self.pixel_size_m
         if pixel_size_m is not None and not (
             smallest * (1 - _PIXEL_TOLERANCE) <= pixel_size_m <= largest * (1 + _PIXEL_TOLERANCE)
@@ -163,6 +196,38 @@ def find_model_folder(path: str | Path) -> Path:
     raise PredictionError(
         f"{path} is no run folder and no model folder: there is no model.json in it or in its model/."
     )
+
+
+def _dtype_of(normaliser: Mapping[str, Any]) -> str | None:
+    """The type of whole numbers a normalisation by type was made for; None if it was measured."""
+    kind = normaliser.get("kind")
+    if kind == "unit":
+        largest = round(float(normaliser["scale"][0]))
+    elif kind == "imagenet":
+        largest = round(float(normaliser["shift"][0]) / _IMAGENET_RED)
+    else:
+        return None
+    return {255: "uint8", 65535: "uint16"}.get(largest)
+
+
+def _pair(values: Sequence[float]) -> tuple[float, float]:
+    low, high = values
+    return float(low), float(high)
+
+
+def _thresholds(description: Mapping[str, Any], task: AnyTask) -> tuple[float, ...]:
+    """A threshold for each class: a list, a number by class, or one for all."""
+    names = task.class_names
+    own = description.get("probability_thresholds", description.get("probability_threshold"))
+    if own is None:
+        own = getattr(task, "probability_threshold", 0.5)
+    if isinstance(own, Mapping):
+        return tuple(float(own[name]) for name in names)
+    if isinstance(own, Sequence):
+        if len(own) != len(names):
+            raise PredictionError(f"probability_thresholds: {len(own)} numbers for {len(names)} classes")
+        return tuple(float(value) for value in own)
+    return (float(own),) * len(names)
 
 
 def _listed(numbers: Sequence[float]) -> str:

@@ -41,7 +41,7 @@ class Thumbnail:
     """
 
     def __init__(self, height: int, width: int, limit_px: int = LIMIT_PX) -> None:
-        self.factor = math.ceil(max(height, width) / limit_px)
+        self.factor, self._width = math.ceil(max(height, width) / limit_px), width
         self._first = tuple(min(self.factor // 2, length - 1) for length in (height, width))
         shape = tuple(
             len(range(first, length, self.factor)) for first, length in zip(self._first, (height, width), strict=True)
@@ -56,7 +56,8 @@ class Thumbnail:
 
         def watched(window: Window) -> npt.NDArray[np.float32]:
             heights = read(window)
-            self._sample(self.surface, window.row, heights)
+            if window.width == self._width:  # others reach past the scene, for what is derived from neighbours
+                self._sample(self.surface, window.row, heights)
             return heights
 
         return watched

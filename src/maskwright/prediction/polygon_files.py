@@ -1,4 +1,4 @@
-"""GeoPackage and GeoJSON files of gaps, written piece by piece."""
+"""GeoPackage and GeoJSON files of gaps or of objects of classes, written piece by piece."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ from rasterio.warp import transform
 from maskwright.errors import PredictionError
 from maskwright.files import explain_os_error
 
-__all__ = ["GapPolygons", "PolygonFile", "open_polygon_file"]
+__all__ = ["ClassPolygons", "GapPolygons", "PolygonFile", "open_polygon_file"]
 
-_LAYER = "gaps"
 _AT_ONCE = 20_000  # gaps; every addition to a GeoPackage opens it anew
 _DEGREE_DIGITS = 8  # about a millimetre
 _OGR_ERRORS = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.CRSError)
@@ -68,8 +67,56 @@ class GapPolygons:
         return columns
 
 
+@dataclass(frozen=True)
+class ClassPolygons:
+    """Some objects of one class.
+
+    Attributes:
+        object_id: (n,) int64, unique in the file.
+        name: The class.
+        geometry: (n,) shapely polygons or multi-polygons in units of the CRS, or in pixels (x = column, y = row).
+        area: (n,) in ``unit`` squared.
+        perimeter: (n,) length of all outlines, those of holes included, in ``unit``.
+        mean_probability: (n,) or None.
+        unit: ``m``, or ``px`` where pixels have no size.
+    """
+
+    object_id: npt.NDArray[np.int64]
+    name: str
+    geometry: npt.NDArray[np.object_]
+    area: npt.NDArray[np.float64]
+    perimeter: npt.NDArray[np.float64]
+    mean_probability: npt.NDArray[np.float64] | None
+    unit: str
+
+    def __len__(self) -> int:
+        return len(self.object_id)
+
+    def fields(self, *, with_probability: bool) -> dict[str, npt.NDArray[Any]]:
+        """Columns of the table by name."""
+        columns: dict[str, npt.NDArray[Any]] = {
+            "object_id": self.object_id,
+            "class": np.full(len(self), self.name, dtype=object),
+            f"area_{self.unit}2" if self.unit == "m" else "area_px": self.area,
+            f"perimeter_{self.unit}": self.perimeter,
+        }
+        if with_probability:
+            unknown = np.full(len(self), np.nan)
+            columns["mean_probability"] = unknown if self.mean_probability is None else self.mean_probability
+        return columns
+
+    @classmethod
+    def none(cls, unit: str) -> ClassPolygons:
+        """No object at all: the columns of an empty file."""
+        nothing = np.empty(0)
+        return cls(np.empty(0, np.int64), "", np.empty(0, dtype=object), nothing, nothing, nothing, unit)
+
+
+Polygons = GapPolygons | ClassPolygons
+
+
 class PolygonFile(Protocol):
-    """A file of gaps that is being written; used inside ``with``."""
+    """A file of polygons that is being written; used inside ``with``."""
 
     def __enter__(self) -> PolygonFile: ...
 
@@ -77,17 +124,21 @@ class PolygonFile(Protocol):
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
 
-    def add(self, gaps: GapPolygons) -> None:
-        """Write some more gaps."""
+    def add(self, gaps: Polygons) -> None:
+        """Write some more polygons."""
 
 
-def open_polygon_file(path: Path, crs: str | None, *, with_probability: bool) -> PolygonFile:
-    """Begin a file of gaps; an older one is replaced.
+def open_polygon_file(
+    path: Path, crs: str | None, *, with_probability: bool, layer: str = "gaps", empty: Polygons | None = None
+) -> PolygonFile:
+    """Begin a file of polygons; an older one is replaced.
 
     Args:
         path: The file; its ending, ``.gpkg`` or ``.geojson``, decides the format.
         crs: WKT of the CRS of the polygons, or None.
         with_probability: Whether there is a column for the mean probability.
+        layer: Name of the layer.
+        empty: No polygons of the kind that will come, for a file that stays empty; unset: gaps.
 
     Raises:
         PredictionError: If the ending is not known. While writing: if the disk refuses.
@@ -96,15 +147,16 @@ def open_polygon_file(path: Path, crs: str | None, *, with_probability: bool) ->
     kind = kinds.get(path.suffix.lower())
     if kind is None:
         raise PredictionError(f"{path}: polygons are written as .gpkg or .geojson. Change the ending.")
-    return kind(path, crs, with_probability)
+    return kind(path, crs, with_probability, layer, _NO_GAPS if empty is None else empty)
 
 
 class _GeoPackage:
     """One layer of multi-polygons, filled in portions."""
 
-    def __init__(self, path: Path, crs: str | None, with_probability: bool) -> None:
+    def __init__(self, path: Path, crs: str | None, with_probability: bool, layer: str, empty: Polygons) -> None:
         self._path, self._crs, self._with_probability = path, crs, with_probability
-        self._held: list[GapPolygons] = []
+        self._layer, self._empty = layer, empty
+        self._held: list[Polygons] = []
         self._exists = False
 
     def __enter__(self) -> _GeoPackage:
@@ -120,13 +172,13 @@ class _GeoPackage:
         if kind is None and (self._held or not self._exists):
             self._write()
 
-    def add(self, gaps: GapPolygons) -> None:
+    def add(self, gaps: Polygons) -> None:
         self._held.append(gaps)
         if sum(len(held) for held in self._held) >= _AT_ONCE:
             self._write()
 
     def _write(self) -> None:
-        held = self._held or [_NO_GAPS]
+        held = self._held or [self._empty]
         columns = [gaps.fields(with_probability=self._with_probability) for gaps in held]
         names = list(columns[0])
         try:
@@ -137,7 +189,7 @@ class _GeoPackage:
                     shapely.to_wkb(np.concatenate([gaps.geometry for gaps in held])),
                     [np.concatenate([column[name] for column in columns]) for name in names],
                     names,
-                    layer=_LAYER,
+                    layer=self._layer,
                     driver="GPKG",
                     geometry_type="MultiPolygon",
                     promote_to_multi=True,
@@ -152,8 +204,8 @@ class _GeoPackage:
 class _GeoJson:
     """A FeatureCollection, one feature a line; WGS 84 where the CRS is known, as RFC 7946 wants."""
 
-    def __init__(self, path: Path, crs: str | None, with_probability: bool) -> None:
-        self._path, self._with_probability = path, with_probability
+    def __init__(self, path: Path, crs: str | None, with_probability: bool, layer: str, empty: Polygons) -> None:
+        self._path, self._with_probability, self._layer = path, with_probability, layer
         self._place = None if crs is None else _to_degrees(crs, path)
         self._file: TextIO
         self._first = True
@@ -163,7 +215,7 @@ class _GeoJson:
             self._file = self._path.open("w", encoding="utf-8")
         except OSError as error:
             raise PredictionError(explain_os_error(error, self._path)) from error
-        self._put('{"type": "FeatureCollection", "name": "gaps", "features": [')
+        self._put(f'{{"type": "FeatureCollection", "name": {json.dumps(self._layer)}, "features": [')
         return self
 
     def __exit__(
@@ -176,7 +228,7 @@ class _GeoJson:
         except OSError as error:
             raise PredictionError(explain_os_error(error, self._path)) from error
 
-    def add(self, gaps: GapPolygons) -> None:
+    def add(self, gaps: Polygons) -> None:
         placed = gaps.geometry if self._place is None else shapely.transform(gaps.geometry, self._place)
         outlines = shapely.to_geojson(shapely.orient_polygons(placed))
         columns = {

@@ -53,14 +53,17 @@ class Gaps:
         for start in range(0, self.height, self.band_rows):
             yield start, min(start + self.band_rows, self.height)
 
-    def numbers(self, read: Callable[[int, int], BoolArray]) -> Iterator[tuple[int, npt.NDArray[np.int32]]]:
+    def numbers(
+        self, read: Callable[[int, int], BoolArray], *, corners: bool = True
+    ) -> Iterator[tuple[int, npt.NDArray[np.int32]]]:
         """For each band its first row and the number of each pixel's gap (h, W), -1 where there is none.
 
         Args:
             read: The reader the gaps were found with.
+            corners: As they were found.
         """
         for (start, stop), number_of in zip(self.bands(), self.number_of, strict=True):
-            labels, _ = ndimage.label(read(start, stop), _NEIGHBOURS)
+            labels, _ = ndimage.label(read(start, stop), _NEIGHBOURS if corners else None)
             yield start, number_of.astype(np.int32)[labels]
 
 
@@ -71,6 +74,7 @@ def find_gaps(
     *,
     probabilities: Callable[[int, int], FloatArray] | None = None,
     band_rows: int | None = None,
+    corners: bool = True,
 ) -> Gaps:
     """Find the connected gaps of a mask in one pass.
 
@@ -80,6 +84,7 @@ def find_gaps(
         width: Columns of the mask.
         probabilities: The same for probabilities, for their mean over each gap.
         band_rows: Rows labelled at a time; unset: about a million pixels. The result does not depend on it.
+        corners: False: only pixels that share a side are joined, as for holes.
     """
     band_rows = band_rows or max(1, BAND_PX // width)
     sizes: list[IntArray] = []
@@ -89,23 +94,25 @@ def find_gaps(
     counts: list[int] = []
     for start in range(0, height, band_rows):
         mask = read(start, min(start + band_rows, height))
-        labels, count = ndimage.label(mask, _NEIGHBOURS)
+        labels, count = ndimage.label(mask, _NEIGHBOURS if corners else None)
         inside = labels[mask]
         sizes.append(np.bincount(inside, minlength=count + 1)[1:])
         if probabilities is not None:
             weights = probabilities(start, min(start + band_rows, height))[mask]
             sums.append(np.bincount(inside, weights, minlength=count + 1)[1:].astype(np.float64, copy=False))
         offset_labels = np.where(labels[[0, -1]] > 0, labels[[0, -1]] + np.int64(found), 0)
-        seams.append(_touching(last, offset_labels[0]))
+        seams.append(_touching(last, offset_labels[0], corners=corners))
         last = offset_labels[1]
         counts.append(count)
         found += count
     return _joined(height, band_rows, counts, sizes, sums if probabilities is not None else None, seams)
 
 
-def _touching(above: IntArray, below: IntArray) -> IntArray:
-    """(n, 2) pairs of labels, from 1, that meet across a border between two bands, corners included."""
-    meeting = ((above, below), (above[:-1], below[1:]), (above[1:], below[:-1]))
+def _touching(above: IntArray, below: IntArray, *, corners: bool) -> IntArray:
+    """(n, 2) pairs of labels, from 1, that meet across a border between two bands."""
+    meeting = [(above, below)]
+    if corners:
+        meeting += [(above[:-1], below[1:]), (above[1:], below[:-1])]
     pairs = np.concatenate([np.stack(pair, axis=1) for pair in meeting])
     return np.unique(pairs[(pairs > 0).all(axis=1)], axis=0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +17,14 @@ from maskwright.config.prediction import PredictionConfig
 from maskwright.devices import choose_device
 from maskwright.errors import PredictionError
 from maskwright.models.blocks import ConvUnit, SkipUnit
-from maskwright.prediction.map_raster import RasterResult, map_raster
+from maskwright.prediction.map_image import map_image
+from maskwright.prediction.map_metres import map_metres
+from maskwright.prediction.map_raster import map_raster
 from maskwright.prediction.model_card import ModelCard, find_model_folder
+from maskwright.prediction.outputs import RasterResult
 from maskwright.prediction.scene_input import SceneInput
+from maskwright.prediction.tta import averaged
+from maskwright.tasks.height_gaps import HeightGaps
 from maskwright.types import Window
 
 __all__ = ["Predictor", "fold_batch_norm"]
@@ -55,7 +61,7 @@ class Predictor:
         """
         folder = find_model_folder(path)
         card = ModelCard.load(folder)
-        model = card.task.build_model(card.architecture, len(card.bands), card.batch_size)
+        model = card.task.build_model(card.architecture, card.in_channels, card.batch_size)
         load_weights(folder, model)
         fold_batch_norm(model.eval())
         return cls(model, card, choose_device(device))
@@ -78,11 +84,14 @@ class Predictor:
             chm: The same shape, for a model that sees both.
 
         Returns:
-            (B, K, H, W) float32, heights rising, never falling from one height to the next; NaN where not valid.
+            (B, K, H, W) float32, heights rising, never falling from one height to the next; NaN where not valid. Of a
+            model of the task ``height``: (B, 1, H, W) metres.
 
         Raises:
             PredictionError: If the arrays or heights do not suit the model.
         """
+        if self.card.image is not None:
+            raise PredictionError("This model was trained on images. Use predict_image for arrays of pixels.")
         asked = self.card.heights(heights_m)
         bands = [_scenes(array, name) for array, name in self._bands(heights, chm)]
         if any(band.shape != bands[0].shape for band in bands):
@@ -90,14 +99,16 @@ class Predictor:
                 f"heights are {bands[0].shape} and chm is {bands[1].shape}; give arrays of one shape."
             )
         count, height, width = bands[0].shape
-        probs = np.empty((count, len(asked), height, width), np.float32)
+        probs = np.empty((count, self.channels(asked), height, width), np.float32)
         for index in range(count):
             reads = [_reader(band[index]) for band in bands]
-            scene = SceneInput(self.card.bands, reads, height, width, self.card.normaliser, pixel_size_m)
+            scene = SceneInput(
+                self.card.bands, reads, height, width, self.card.normaliser, pixel_size_m, self.card.context
+            )
             values, valid = scene.rows(0, height)
             image = torch.from_numpy(scene.window(values, valid)[None])
             with torch.inference_mode():
-                prediction = self.card.task.decode(self.logits(image, asked), asked)
+                prediction = self.card.task.decode(self.logits(image, asked), asked or None)
             probs[index] = prediction.probs[0].cpu().numpy()
             np.copyto(probs[index], np.nan, where=~valid)
         return probs
@@ -133,6 +144,70 @@ class Predictor:
             DataError: If the raster cannot be read.
         """
         settings = settings or self.card.prediction
+        paths = self.inputs(path, chm)
+        asked = self.card.heights(settings.heights_m if heights_m is None else heights_m)
+        map_one = map_raster if isinstance(self.card.task, HeightGaps) else map_metres
+        return map_one(self, paths, Path(out_dir), asked, settings, (nodata, chm_nodata), progress)
+
+    def predict_image(self, values: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_] | None = None) -> FloatArray:
+        """Probabilities of the classes of one image in one pass of the network.
+
+        Args:
+            values: (C, H, W) pixels as the files of the training hold them: of the same type and scale, bands chosen,
+                resized if the training resized.
+            valid: (H, W) bool; unset: every pixel counts.
+
+        Returns:
+            (K, H, W) float32, NaN where not valid.
+
+        Raises:
+            PredictionError: If the model sees no images, or the array has another number of bands.
+        """
+        if self.card.image is None:
+            raise PredictionError("This model was trained on heights. Use predict for arrays of heights.")
+        if values.ndim != 3 or len(values) != self.card.in_channels or 0 in values.shape:
+            raise PredictionError(
+                f"The image has shape {values.shape}; give ({self.card.in_channels}, H, W) with at least one pixel."
+            )
+        counts = np.ones(values.shape[1:], np.bool_) if valid is None else valid
+        normaliser: Any = self.card.normaliser
+        image = np.asarray(normaliser.normalise(values, counts), np.float32)
+        probs: FloatArray = self.raw_probs(torch.from_numpy(image[None]), ())[0].cpu().numpy()
+        np.copyto(probs, np.nan, where=~counts)
+        return probs
+
+    def predict_photograph(
+        self,
+        path: str | Path,
+        out_dir: str | Path,
+        *,
+        settings: PredictionConfig | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> RasterResult:
+        """Map the classes of one image file: PNGs for a photograph, GeoTIFFs for a raster with a place on the ground.
+
+        Args:
+            path: An image of the kind the model was trained on; any size.
+            out_dir: Folder for masks and pictures; files of an earlier prediction of this image are replaced.
+            settings: Windows, blending, outputs; unset: as the model's experiment says.
+            progress: Called with (done, total, what is being done).
+
+        Raises:
+            PredictionError: If the model cannot be applied to the image, or the results cannot be written.
+            DataError: If the image cannot be read.
+        """
+        if self.card.image is None:
+            raise PredictionError(f"This model was trained on height rasters, and {path} is to be read as an image.")
+        return map_image(self, Path(path), Path(out_dir), settings or self.card.prediction, progress)
+
+    def inputs(self, path: str | Path, chm: str | Path | None = None) -> list[Path]:
+        """The files of one input, in the order of the model's bands.
+
+        Raises:
+            PredictionError: If the model sees other rasters, or none.
+        """
+        if self.card.image is not None:
+            raise PredictionError(f"This model was trained on images; {path} cannot be read as heights.")
         if chm is not None and "chm" not in self.card.bands[1:]:
             raise PredictionError(
                 f"This model sees a {self.card.bands[0].upper()} only; leave the canopy height model {chm} out."
@@ -142,29 +217,42 @@ class Predictor:
                 f"This model sees a DSM and a CHM; {path} is taken as the DSM, so give the CHM as well "
                 "(--chm, in Python chm=)."
             )
-        paths = [Path(path)] if chm is None else [Path(path), Path(chm)]
-        asked = self.card.heights(settings.heights_m if heights_m is None else heights_m)
-        return map_raster(self, paths, Path(out_dir), asked, settings, (nodata, chm_nodata), progress)
+        return [Path(path)] if chm is None else [Path(path), Path(chm)]
+
+    def channels(self, heights_m: Sequence[float]) -> int:
+        """K, the channels of the probabilities: a height or a class each."""
+        return len(heights_m) or self.card.task.num_classes
 
     def logits(self, image: Tensor, heights_m: Sequence[float]) -> Tensor:
         """Raw output (B, K, H, W) on the device for input (B, C, H, W), normalised as in training."""
         image = image.to(self.device)
-        own = self.card.task.heights_m
-        if not self.card.task.fixed:
-            condition = image.new_tensor(list(heights_m)).expand(len(image), -1)
-            answered: Tensor = self.model(image, condition)
-            return answered
-        logits: Tensor = self.model(image, image.new_tensor(own).expand(len(image), -1))
-        return logits[:, [own.index(height) for height in heights_m]]
+        task = self.card.task
+        if not isinstance(task, HeightGaps):
+            raw: Tensor = self.model(image)
+        elif task.fixed:
+            own = task.heights_m
+            every: Tensor = self.model(image, image.new_tensor(own).expand(len(image), -1))
+            raw = every[:, [own.index(height) for height in heights_m]]
+        else:
+            raw = self.model(image, image.new_tensor(list(heights_m)).expand(len(image), -1))
+        return raw if self.card.temperature == 1.0 else raw / self.card.temperature
 
-    def raw_probs(self, image: Tensor, heights_m: Sequence[float]) -> Tensor:
-        """Probabilities (B, K, H, W) before any order over heights: each height is decoded as if it stood alone."""
+    def raw_probs(self, image: Tensor, heights_m: Sequence[float], *, views: int = 1) -> Tensor:
+        """Probabilities (B, K, H, W) before any order over heights: each height is decoded as if it stood alone.
+
+        Args:
+            image: (B, C, H, W), normalised as in training.
+            heights_m: K heights in metres; none for tasks of classes, and for ``height``, whose answer is metres.
+            views: Views averaged, see ``tta``.
+        """
         with torch.inference_mode():
-            logits = self.logits(image, heights_m)
-            decode = self.card.task.decode
-            return torch.cat(
-                [decode(logits[:, k : k + 1], [height]).probs for k, height in enumerate(heights_m)], dim=1
-            )
+            return averaged(lambda images: self._decoded(images, heights_m), image, views)
+
+    def _decoded(self, image: Tensor, heights_m: Sequence[float]) -> Tensor:
+        logits, decode = self.logits(image, heights_m), self.card.task.decode
+        if not heights_m:
+            return decode(logits).probs
+        return torch.cat([decode(logits[:, k : k + 1], [height]).probs for k, height in enumerate(heights_m)], dim=1)
 
     def _bands(self, heights: FloatArray, chm: FloatArray | None) -> list[tuple[FloatArray, str]]:
         if len(self.card.bands) == 1:
@@ -204,4 +292,18 @@ def _scenes(array: FloatArray, name: str) -> FloatArray:
 
 
 def _reader(scene: FloatArray) -> Callable[[Window], FloatArray]:
-    return lambda window: scene[window.row : window.row_stop, window.col : window.col_stop]
+    """A reader of windows; outside of the scene is NaN."""
+    whole = Window(0, 0, *scene.shape)
+
+    def read(window: Window) -> FloatArray:
+        inside = window.intersection(whole)
+        if inside == window:
+            return scene[window.row : window.row_stop, window.col : window.col_stop]
+        out = np.full((window.height, window.width), np.nan, np.float32)
+        if inside is not None:
+            row, col = inside.row - window.row, inside.col - window.col
+            part = scene[inside.row : inside.row_stop, inside.col : inside.col_stop]
+            out[row : row + inside.height, col : col + inside.width] = part
+        return out
+
+    return read

@@ -7,7 +7,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from maskwright.data.normalise import MetresNormaliser, Normaliser, ReferenceSurface, build_reference
+from maskwright.data.context import MARGIN_PX, context_bands, context_channels
+from maskwright.data.normalise import (
+    MetresNormaliser,
+    Normaliser,
+    PerTileNormaliser,
+    ReferenceSurface,
+    build_reference,
+    normalise_heights,
+)
 from maskwright.types import Window
 
 __all__ = ["SceneInput"]
@@ -28,6 +36,7 @@ class SceneInput:
         width: Columns of the scene.
         normaliser: Of the training.
         pixel_size_m: Side of a pixel in metres.
+        context: Bands derived from the first of ``bands``, as in training.
 
     Raises:
         DataError: If nothing was measured in a surface.
@@ -41,7 +50,9 @@ class SceneInput:
         width: int,
         normaliser: Normaliser,
         pixel_size_m: float,
+        context: Sequence[str] = (),
     ) -> None:
+        self._context, self._pixel_size_m = tuple(context), pixel_size_m
         self._reads, self._width, self._normaliser = tuple(reads), width, normaliser
         self._references: list[ReferenceSurface | None] = [None] * len(self._reads)
         if not isinstance(normaliser, MetresNormaliser):
@@ -59,7 +70,7 @@ class SceneInput:
     @property
     def channels(self) -> int:
         """Bands of the network's input."""
-        return len(self._reads)
+        return len(self._reads) + context_channels(self._context)
 
     def rows(self, start: int, stop: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """Rows start..stop: values (C, h, W), 0 where not valid, and valid (h, W).
@@ -68,18 +79,25 @@ class SceneInput:
         :meth:`window` turns into input.
         """
         part = Window(start, 0, stop - start, self._width)
-        values = np.stack([read(part) for read in self._reads])
-        valid: npt.NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(values), axis=0)
-        if isinstance(self._normaliser, MetresNormaliser):
-            for plane, reference in zip(values, self._references, strict=True):
-                level = 0.0 if reference is None else reference.window(part)
-                self._normaliser.normalise(plane, valid, level, out=plane)
+        planes = [read(part) for read in self._reads]
+        valid: npt.NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(planes), axis=0)
+        values = np.empty((self.channels, *valid.shape), np.float32)
+        bands = values[: len(planes)]
+        if isinstance(self._normaliser, PerTileNormaliser):
+            np.copyto(bands, 0.0)
+            np.copyto(bands, planes, where=valid)
         else:
-            np.copyto(values, 0.0, where=~valid)
+            levels = [0.0 if reference is None else reference.window(part) for reference in self._references]
+            normalise_heights(self._normaliser, planes, valid, levels, bands)
+        if self._context:
+            around = self._reads[0](part.grown(MARGIN_PX))
+            context_bands(around, self._context, self._pixel_size_m, valid, values[len(planes) :])
         return values, valid
 
     def window(self, values: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
         """The network's input (C, h, w) of one window of :meth:`rows`."""
-        if isinstance(self._normaliser, MetresNormaliser):
+        if not isinstance(self._normaliser, PerTileNormaliser):
             return values
-        return np.stack([self._normaliser.normalise(plane, valid, 0.0) for plane in values])
+        image, bands = values.copy(), len(self._reads)
+        normalise_heights(self._normaliser, list(values[:bands]), valid, [0.0] * bands, image[:bands])
+        return image

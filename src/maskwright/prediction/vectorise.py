@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ from rasterio.features import shapes
 from maskwright.data.sources.interface import Grid
 from maskwright.errors import PredictionError
 from maskwright.prediction.geotiff import grid_of, mask_reader, open_raster, probability_reader
-from maskwright.prediction.polygon_files import GapPolygons, open_polygon_file
+from maskwright.prediction.polygon_files import ClassPolygons, GapPolygons, open_polygon_file
 from maskwright.prediction.postprocess import Gaps, find_gaps
 
-__all__ = ["BAND_PX", "outline_gaps", "pixel_area_m2", "vectorise_mask"]
+__all__ = ["BAND_PX", "ClassPlane", "outline_gaps", "pixel_area_m2", "vectorise_classes", "vectorise_mask"]
 
 BAND_PX = 2**22
 
@@ -70,6 +71,82 @@ def vectorise_mask(
             gaps = find_gaps(read, grid.height, grid.width, probabilities=read_probs)
             for found in _on_the_ground(gaps, read, grid, float(height_m), first_id=sum(counts) + 1):
                 writer.add(found)
+            counts.append(len(gaps))
+    return tuple(counts)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassPlane:
+    """Where a mask raster holds one class.
+
+    Attributes:
+        name: The class.
+        band: Band of the mask, from 1.
+        code: Value in that band.
+        probability_band: Band of the raster of probabilities, from 1.
+    """
+
+    name: str
+    band: int
+    code: int
+    probability_band: int
+
+
+def vectorise_classes(
+    mask: str | Path,
+    path: str | Path,
+    planes: Sequence[ClassPlane],
+    *,
+    pixel_m2: float | None,
+    probabilities: str | Path | None = None,
+) -> tuple[int, ...]:
+    """Write the objects of each class as polygons: object_id, class, area, perimeter, mean_probability.
+
+    Args:
+        mask: Raster of codes.
+        path: The file to write, ``.gpkg`` or ``.geojson``; replaced if it exists.
+        planes: The classes.
+        pixel_m2: Ground in square metres that a pixel covers; None: areas are told in pixels.
+        probabilities: Raster of the same size, for the mean probability of each object.
+
+    Returns:
+        The number of objects of each class. ``object_id`` rises from 1 through all classes.
+
+    Raises:
+        PredictionError: If the ending or the disk is no good.
+    """
+    unit, area = ("px", 1.0) if pixel_m2 is None else ("m", pixel_m2)
+    side = area**0.5
+    counts: list[int] = []
+    with ExitStack() as stack:
+        source = stack.enter_context(open_raster(mask))
+        probs = None if probabilities is None else stack.enter_context(open_raster(probabilities))
+        grid = grid_of(source)
+        a, b, c, d, e, f = grid.transform if grid.is_georeferenced else (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+        to_ground, shift = np.array([[a, d], [b, e]]), (c, f)
+        crs = grid.crs if grid.is_georeferenced else None
+        writer = stack.enter_context(
+            open_polygon_file(
+                Path(path), crs, with_probability=probs is not None, layer="objects", empty=ClassPolygons.none(unit)
+            )
+        )
+        for plane in planes:
+            read = mask_reader(source, plane.band, plane.code)
+            read_probs = None if probs is None else probability_reader(probs, plane.probability_band)
+            gaps = find_gaps(read, grid.height, grid.width, probabilities=read_probs)
+            for numbers, outlines in outline_gaps(gaps, read):
+                mean = gaps.mean_probability
+                writer.add(
+                    ClassPolygons(
+                        object_id=numbers + sum(counts) + 1,
+                        name=plane.name,
+                        geometry=shapely.transform(outlines, lambda xy: xy @ to_ground + shift),
+                        area=gaps.area_px[numbers].astype(np.float64) * area,
+                        perimeter=shapely.length(outlines) * side,
+                        mean_probability=None if mean is None else mean[numbers],
+                        unit=unit,
+                    )
+                )
             counts.append(len(gaps))
     return tuple(counts)
 

@@ -2,34 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from maskwright.config.loss import LossConfig
 from maskwright.config.metrics import MetricsConfig
 from maskwright.config.model import ModelConfig
 from maskwright.config.task import TaskConfig
-from maskwright.errors import ModelError
-from maskwright.losses import build_loss
+from maskwright.errors import ConfigError, ModelError
+from maskwright.losses import (
+    build_height_weights,
+    build_learned_weights,
+    build_loss,
+    build_loss_schedule,
+)
+from maskwright.losses.terms import Takes
+from maskwright.tasks.binary import Binary
+from maskwright.tasks.height import Height
 from maskwright.tasks.height_gaps import HeightGaps
+from maskwright.tasks.multiclass import Multiclass
+from maskwright.tasks.multilabel import Multilabel
 
-__all__ = ["TASKS", "build_task", "task_from_dict"]
+__all__ = ["TASKS", "AnyTask", "build_task", "task_from_dict"]
 
-TASKS: dict[str, type[HeightGaps]] = {"height_gaps": HeightGaps}
+AnyTask = HeightGaps | Height | Binary | Multiclass | Multilabel
 
-
-def build_task(task: TaskConfig, loss: LossConfig, metrics: MetricsConfig, model: ModelConfig) -> HeightGaps:
-    """The task of an experiment; ``model`` decides whether heights are free or fixed."""
-    return TASKS[task.kind](
-        task.heights_m,
-        build_loss(loss),
-        condition_scale=task.condition_scale_m,
-        probability_threshold=metrics.probability_threshold,
-        fixed=not model.conditioned,
-    )
+TASKS: dict[str, type[AnyTask]] = {
+    "height_gaps": HeightGaps,
+    "height": Height,
+    "binary": Binary,
+    "multiclass": Multiclass,
+    "multilabel": Multilabel,
+}
+_TAKES: dict[str, Takes] = {"height": "values", "multiclass": "classes"}
 
 
-def task_from_dict(description: Mapping[str, Any]) -> HeightGaps:
+def build_task(
+    task: TaskConfig,
+    loss: LossConfig,
+    metrics: MetricsConfig,
+    model: ModelConfig,
+    classes: Sequence[str] = (),
+    *,
+    class_counts: Sequence[int] | None = None,
+    gap_shares: Mapping[float, float] | None = None,
+) -> AnyTask:
+    """The task of an experiment.
+
+    Args:
+        task: Its section.
+        loss: What is minimised.
+        metrics: How it is scored.
+        model: Decides whether heights are free or fixed.
+        classes: Names of what is scored, for tasks of classes: the names of the data's class table.
+        class_counts: Training pixels by class, where weights of the loss are ``auto``, see ``build_loss``; what stands
+            behind the last of exclusive classes is not looked at.
+        gap_shares: Shares of gap pixels by height in metres, where the loss weighs heights.
+
+    Raises:
+        ConfigError: If something the settings ask for was not given, or names and kind do not fit together.
+    """
+    if task.kind == "multiclass":
+        class_counts = None if class_counts is None else class_counts[: len(classes)]
+        _check_class_weights(loss, classes)
+    combined = build_loss(loss, takes=_TAKES.get(task.kind, "channels"), class_counts=class_counts)
+    moving = {"schedule": build_loss_schedule(loss, combined), "learned": build_learned_weights(loss, combined)}
+    if task.kind == "height_gaps":
+        return HeightGaps(
+            task.heights_m,
+            combined,
+            condition_scale=task.condition_scale_m,
+            probability_threshold=metrics.probability_threshold,
+            fixed=not model.conditioned,
+            height_weights=build_height_weights(loss, gap_shares),
+            **moving,
+        )
+    if task.kind == "height":
+        return Height(task.scale_m, combined, **moving)
+    kinds: dict[str, type[Binary | Multiclass | Multilabel]] = {
+        "binary": Binary,
+        "multiclass": Multiclass,
+        "multilabel": Multilabel,
+    }
+    if not classes:
+        raise ConfigError(f"task.kind {task.kind} needs the names of its classes. Give classes.")
+    return kinds[task.kind](classes, combined, probability_threshold=metrics.probability_threshold, **moving)
+
+
+def _check_class_weights(loss: LossConfig, classes: Sequence[str]) -> None:
+    weights = getattr(loss, "class_weights", None)
+    if isinstance(weights, tuple) and len(weights) != len(classes):
+        raise ConfigError(
+            f"loss.class_weights: {len(weights)} weights are given for {len(classes)} classes: {', '.join(classes)}. "
+            "Give one for each, in this order."
+        )
+
+
+def task_from_dict(description: Mapping[str, Any]) -> AnyTask:
     """The task stored with a model, without a loss.
 
     Raises:

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from maskwright.errors import DataError, ModelError, ShapeError
-from maskwright.losses.composite import TERMS
-from maskwright.metrics import SCORES, ThresholdMeter
+from maskwright.errors import DataError, ShapeError
+from maskwright.metrics import SCORES, ThresholdMeter, mode_of
 from maskwright.models import build_model
-from maskwright.tasks.interface import LossTerm
-from maskwright.types import Batch, LossOutput, Prediction
+from maskwright.tasks.combined import CombinedTask
+from maskwright.types import Batch, Prediction
 
 if TYPE_CHECKING:
     from torch import nn
 
     from maskwright.config.model import ModelConfig
-    from maskwright.losses import CombinedLoss
+    from maskwright.losses import CombinedLoss, HeightWeights
 
 __all__ = ["HeightGaps"]
 
 
-class HeightGaps:
+class HeightGaps(CombinedTask):
     """Binary logits per height; the target is made from the canopy height, so any height can be asked.
 
     Args:
@@ -35,13 +35,16 @@ class HeightGaps:
         probability_threshold: A pixel is called a gap above this probability, 0..1.
         fixed: True for a network without condition: its output channels are ``heights_m``, in this order, and every
             batch must ask exactly these.
+        height_weights: How much a sample counts in the loss by the height it is asked for; None: all alike.
+        options: ``schedule`` and ``learned`` of ``CombinedTask``.
 
     Raises:
         DataError: If the heights do not ascend.
     """
 
-    kind = "height_gaps"
-    default_monitor = "val/iou"
+    kind: ClassVar[str] = "height_gaps"
+    default_monitor: ClassVar[str] = "val/iou"
+    class_names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -51,9 +54,12 @@ class HeightGaps:
         condition_scale: float = 30.0,
         probability_threshold: float = 0.5,
         fixed: bool = False,
+        height_weights: HeightWeights | None = None,
+        **options: Any,
     ) -> None:
+        super().__init__(loss, **options)
         self.heights_m = _ascending(heights_m)
-        self.combined_loss = loss
+        self.height_weights = height_weights
         self.condition_scale = float(condition_scale)
         self.probability_threshold = float(probability_threshold)
         self.fixed = fixed
@@ -74,6 +80,16 @@ class HeightGaps:
             "probability_threshold": self.probability_threshold,
             "fixed": self.fixed,
         }
+
+    @property
+    def num_classes(self) -> int:
+        """K: the listed heights."""
+        return len(self.heights_m)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of what is scored: ``5 m``, ``10 m``."""
+        return tuple(f"{height:g} m" for height in self.heights_m)
 
     def build_model(self, model: ModelConfig, in_channels: int, batch_size: int = 1) -> nn.Module:
         """A network for this task; ``batch_size`` decides the normalisation where the setting says ``auto``."""
@@ -96,40 +112,16 @@ class HeightGaps:
                 f"This model answers the heights {_list(self.heights_m)} m only, not {_list(heights_m)} m. "
                 "A model of kind film_unet answers any height."
             )
-        return HeightGaps.from_dict(self.to_dict() | {"heights_m": tuple(heights_m)}, self.combined_loss)
+        other = copy.copy(self)
+        other.heights_m = _ascending(heights_m)
+        return other
 
-    # --- loss ---------------------------------------------------------------------------------------------------------
-
-    @property
-    def loss_terms(self) -> Mapping[str, LossTerm]:
-        """The parts of the loss by name, with their factors and weights."""
-        return {name: LossTerm(factor, TERMS[name]) for name, factor in self._loss.terms.items()}
+    # --- truth and answers --------------------------------------------------------------------------------------------
 
     def target(self, batch: Batch) -> Tensor:
         """(B, K, H, W) bool: True where the canopy is lower than the height asked of the sample."""
         heights = _condition(batch)
         return batch.target.unsqueeze(1) < heights[:, :, None, None]
-
-    def loss_weights(self, group: Sequence[Batch]) -> dict[str, Tensor]:
-        """Valid pixels and samples of a whole accumulation group, float64."""
-        total: dict[str, Tensor] = {}
-        for batch in group:
-            self._check_heights(batch)
-            for name, weight in self._loss.measure(batch.valid, _condition(batch).shape[1]).items():
-                total[name] = total[name] + weight if name in total else weight
-        return total
-
-    def loss(self, outputs: Tensor, batch: Batch, weights: Mapping[str, Tensor] | None = None) -> LossOutput:
-        """The loss of one batch, each term divided by ``weights`` (unset: by the batch's own).
-
-        Args:
-            outputs: (B, K, H, W) logits; channel k answers ``batch.condition[:, k]``.
-            batch: Images and canopy heights on the device of ``outputs``.
-            weights: From :meth:`loss_weights` over the accumulation group.
-        """
-        self._check_outputs(outputs, batch)
-        output: LossOutput = self._loss(outputs.float(), self.target(batch).float(), batch.valid, weights)
-        return output
 
     # --- scores -------------------------------------------------------------------------------------------------------
 
@@ -147,12 +139,14 @@ class HeightGaps:
         prediction = self.decode(outputs, self.heights_m)
         meter.update(prediction.probs, self.target(batch), batch.valid, batch.where)
 
-    def decode(self, outputs: Tensor, heights_m: Sequence[float], valid: Tensor | None = None) -> Prediction:
+    def decode(
+        self, outputs: Tensor, heights_m: Sequence[float] | None = None, valid: Tensor | None = None
+    ) -> Prediction:
         """Probabilities that never fall as the height rises: a gap at 5 m is a gap at 10 m.
 
         Args:
             outputs: (B, K, H, W) logits, before the sigmoid.
-            heights_m: The K heights in metres the channels answer, ascending.
+            heights_m: The K heights in metres the channels answer, ascending; unset: the listed ones.
             valid: (B, H, W) bool; violations are counted there only. Unset: everywhere.
 
         Returns:
@@ -163,7 +157,7 @@ class HeightGaps:
             DataError: If the heights do not ascend.
             ShapeError: If their number is not the number of channels.
         """
-        heights = _ascending(heights_m)
+        heights = self.heights_m if heights_m is None else _ascending(heights_m)
         if outputs.ndim != 4 or outputs.shape[1] != len(heights):
             raise ShapeError(
                 f"Outputs of shape {tuple(outputs.shape)} do not answer {len(heights)} heights; "
@@ -179,6 +173,10 @@ class HeightGaps:
             violations=broken.sum(dim=(0, 2, 3), dtype=torch.int64),
         )
 
+    def called(self, prediction: Prediction) -> Tensor:
+        """(B, K, H, W) bool: where the probability of a gap lies above the threshold."""
+        return prediction.probs > self.probability_threshold
+
     def score_names(self) -> tuple[str, ...]:
         """Names of the scores that can be better or worse: ``iou``, ``iou@10m`` ...; not gap shares."""
         names = self.meters().compute()
@@ -186,18 +184,20 @@ class HeightGaps:
 
     def better(self, name: str) -> Literal["max", "min"]:
         """Whether a larger or a smaller value of a score, or of a loss, is better."""
-        score = name.partition("@")[0]
-        return "max" if score in SCORES and SCORES[score].higher_is_better else "min"
+        return mode_of(name)
 
-    # --- checks -------------------------------------------------------------------------------------------------------
+    # --- loss and checks ----------------------------------------------------------------------------------------------
 
-    @property
-    def _loss(self) -> CombinedLoss:
-        if self.combined_loss is None:
-            raise ModelError("This task was loaded for prediction and has no loss. Build it with build_task to train.")
-        return self.combined_loss
+    def _loss_target(self, target: Tensor, batch: Batch) -> Tensor:
+        return (target.unsqueeze(1) < _condition(batch)[:, :, None, None]).float()
 
-    def _check_heights(self, batch: Batch) -> None:
+    def _channels(self, batch: Batch) -> int:
+        return _condition(batch).shape[1]
+
+    def _sample_weights(self, batch: Batch) -> Tensor | None:
+        return None if self.height_weights is None else self.height_weights.of(_condition(batch))
+
+    def _check_batch(self, batch: Batch) -> None:
         """A network without condition cannot answer other heights than its own.
 
         On an accelerator the values are looked at once: reading them would make every step wait for the device.

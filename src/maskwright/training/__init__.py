@@ -10,11 +10,12 @@ from maskwright.training.callbacks import (
     EarlyStopping,
     EventsCallback,
     HistoryCallback,
+    LossWeights,
     ProgressCallback,
 )
 from maskwright.training.interrupt import graceful_stop
 from maskwright.training.loop import fit, train_epoch
-from maskwright.training.monitor import Monitor, resolve_monitor
+from maskwright.training.monitor import Monitor
 from maskwright.training.state import Best, TrainState
 from maskwright.training.trainer import Trainer, TrainResult
 from maskwright.training.updater import StepOutcome, StepUpdater
@@ -30,6 +31,7 @@ __all__ = [
     "EarlyStopping",
     "EventsCallback",
     "HistoryCallback",
+    "LossWeights",
     "Monitor",
     "ProgressCallback",
     "StepOutcome",
@@ -39,7 +41,6 @@ __all__ = [
     "Trainer",
     "fit",
     "graceful_stop",
-    "resolve_monitor",
     "train_epoch",
     "validate",
 ]

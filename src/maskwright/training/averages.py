@@ -56,11 +56,17 @@ class LossSums:
         """Forget the group: it led to no update."""
         self._group = []
 
-    def averages(self, part: str) -> dict[str, float]:
-        """``part/loss`` and ``part/loss/term`` for every term; NaN where nothing was valid."""
+    def averages(self, part: str, terms: Mapping[str, LossTerm] | None = None) -> dict[str, float]:
+        """``part/loss`` and ``part/loss/term`` for every term; NaN where nothing was valid.
+
+        Args:
+            part: First half of the keys.
+            terms: The same terms with the factors of the total; unset: those of the constructor. They may have moved.
+        """
         self.settle()
+        factors = {name: term.factor for name, term in (terms or self.terms).items()}
         means = {name: _ratio(self.sums[name], self.weights[term.per]) for name, term in self.terms.items()}
-        total = sum(term.factor * means[name] for name, term in self.terms.items())
+        total = sum(factors[name] * mean for name, mean in means.items())
         return {f"{part}/loss": float(total)} | {f"{part}/loss/{name}": mean for name, mean in means.items()}
 
     def settle(self) -> None:

@@ -97,7 +97,8 @@ def train_epoch(
             f"The loader promised {len(loader)} batches for epoch {state.epoch + 1} and gave {state.position}. "
             "Its length must be the number of batches it yields."
         )
-    return state.sums.averages("train")
+    moving = {f"train/loss_weight/{name}": weight for name, weight in task.moving_weights.items()}
+    return state.sums.averages("train", task.loss_terms) | moving
 
 
 def groups_of(batches: Iterable[Batch], accumulate: int) -> Iterator[list[Batch]]:

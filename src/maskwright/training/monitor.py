@@ -1,16 +1,12 @@
-"""Monitor: the one score that decides what is best. Its name is resolved, and checked, before the first epoch."""
+"""Monitor: the one score that decides what is best. Its name is resolved by ``config.resolve_monitor``."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from maskwright.errors import ConfigError
-
-__all__ = ["Monitor", "resolve_monitor"]
+__all__ = ["Monitor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +29,3 @@ class Monitor:
             return True
         gain = score - best if self.mode == "max" else best - score
         return gain > min_delta
-
-
-def resolve_monitor(name: str, available: Iterable[str], where: str = "callbacks.monitor") -> str:
-    """The key of the history meant by ``name``.
-
-    ``val_iou``, ``val.iou`` and ``iou`` mean ``val/iou``; ``val/total_loss`` means ``val/loss``.
-
-    Args:
-        name: What the user wrote.
-        available: Keys the run will compute.
-        where: The setting, for the message.
-
-    Raises:
-        ConfigError: If nothing of that name is computed; lists what is.
-    """
-    keys = sorted(available)
-    canonical = re.sub(r"^(train|val|test)[/_.]", r"\1/", name.strip())
-    canonical = re.sub(r"(^|/)total_loss$", r"\1loss", canonical)
-    for candidate in (canonical, f"val/{canonical}"):
-        if candidate in keys:
-            return candidate
-    raise ConfigError(f'monitor "{name}" is never computed ({where}). Available: {", ".join(keys)}.')

@@ -55,6 +55,7 @@ class TrainState:
         epochs: Epochs the run is planned for.
         batches_per_epoch: Batches in an epoch.
         monitor: The score that decides what is best.
+        loss_module: The part of the loss that is trained, on ``device``; None if nothing of it is.
 
     Attributes:
         epoch: Epochs completed.
@@ -80,6 +81,7 @@ class TrainState:
         epochs: int,
         batches_per_epoch: int,
         monitor: Monitor,
+        loss_module: nn.Module | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -90,6 +92,7 @@ class TrainState:
         self.epochs = epochs
         self.batches_per_epoch = batches_per_epoch
         self.monitor = monitor
+        self.loss_module = loss_module
         self.epoch = 0
         self.position = 0
         self.global_step = 0
@@ -234,6 +237,7 @@ class TrainState:
             "random": random_state(self.device) if self.random is None else self.random,
             "callbacks": self._callback_states if self.callbacks is None else self.callbacks.state_dict(),
             "plan": self._plan(),
+            **({} if self.loss_module is None else {"loss": self.loss_module.state_dict()}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -246,7 +250,9 @@ class TrainState:
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError) as cause:
+            if self.loss_module is not None:
+                self.loss_module.load_state_dict(state["loss"])
+        except (KeyError, RuntimeError, ValueError) as cause:
             raise CheckpointError(
                 f"The checkpoint does not fit this network: {str(cause).splitlines()[0]} "
                 "Resume with the settings the run was started with."

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from maskwright.checkpoints import CheckpointStore, Loaded, load_state, save_state
 from maskwright.config.callbacks import CallbacksConfig
 from maskwright.config.checkpoints import CheckpointsConfig
+from maskwright.config.metric_names import resolve_monitor
 from maskwright.config.optim import OptimConfig
 from maskwright.config.training import TrainingConfig
 from maskwright.devices import choose_device, choose_precision, prepare_model
@@ -33,11 +34,12 @@ from maskwright.training.callbacks import (
     EarlyStopping,
     EventsCallback,
     HistoryCallback,
+    LossWeights,
     ProgressCallback,
 )
 from maskwright.training.interrupt import graceful_stop
 from maskwright.training.loop import EvalBatches, TrainBatches, fit
-from maskwright.training.monitor import Monitor, resolve_monitor
+from maskwright.training.monitor import Monitor
 from maskwright.training.state import TrainState
 from maskwright.training.updater import StepUpdater
 from maskwright.training.validation import evaluation_mode, validate
@@ -127,6 +129,7 @@ class Trainer:
                 self._history,
                 *_folder_callbacks(run_folder, log_every_steps),
                 *callbacks,
+                *_loss_weights(task, has_validation=val_loader is not None),
                 *self._saving(checkpoints or CheckpointsConfig()),
                 ProgressCallback(quiet=quiet),
             ]
@@ -189,20 +192,20 @@ class Trainer:
         assert scores is not None  # nothing ends it early
         return scores
 
-    def predict(self, inputs: Tensor, heights_m: Sequence[float]) -> Prediction:
+    def predict(self, inputs: Tensor, heights_m: Sequence[float] = ()) -> Prediction:
         """Probabilities of normalised images.
 
         Args:
             inputs: (B, C, H, W) float32, normalised as in training.
-            heights_m: The K heights in metres, ascending.
+            heights_m: The K heights in metres, ascending; of no meaning to tasks that are not asked for heights.
 
         Returns:
             Probabilities (B, K, H, W) on the device of the model.
         """
         inputs = inputs.to(self.state.device)
-        condition = inputs.new_tensor(list(heights_m)).expand(len(inputs), -1)
+        condition = inputs.new_tensor(list(heights_m)).expand(len(inputs), -1) if heights_m else None
         with evaluation_mode(self.model), torch.no_grad(), self.updater.autocast():
-            return self.task.decode(self.model(inputs, condition), heights_m)
+            return self.task.decode(self.model(inputs, condition), heights_m or None)
 
     def best_model(self) -> nn.Module:
         """A copy of the model with the weights of the best epoch, on the CPU, in evaluation mode.
@@ -255,10 +258,13 @@ class Trainer:
         settings = self.training
         device = choose_device(settings.device)
         model = prepare_model(model, device)
-        optimizer = build_optimizer(optim, model)
+        loss_module = self.task.loss_module
+        # Together, so that a parameter of the loss is in one group too: the one without weight decay.
+        trained = model if loss_module is None else nn.ModuleList([model, loss_module.to(device)])
+        optimizer = build_optimizer(optim, trained)
         batches = len(self.train_loader)
         updater = StepUpdater(
-            model.parameters(),
+            trained.parameters(),
             precision=choose_precision(settings.precision, device),
             accumulate=settings.accumulate,
             clip_norm=settings.clip_norm,
@@ -276,6 +282,7 @@ class Trainer:
             epochs=settings.epochs,
             batches_per_epoch=batches,
             monitor=self.monitor,
+            loss_module=loss_module,
         )
 
     def _build_store(self, folder: RunFolder, settings: CheckpointsConfig) -> CheckpointStore:
@@ -306,15 +313,29 @@ class Trainer:
         )
 
 
-def _monitor(monitoring: CallbacksConfig, task: Task, *, has_validation: bool) -> Monitor:
+def _computed(task: Task, *, has_validation: bool) -> list[str]:
+    """Keys of the history that a run computes and that can be better or worse."""
     losses = ["loss", *(f"loss/{name}" for name in task.loss_terms)]
-    available = [f"train/{name}" for name in losses]
-    if has_validation:
-        available += [f"val/{name}" for name in (*losses, *task.score_names())]
+    validated = (*losses, *task.score_names()) if has_validation else ()
+    return [*(f"train/{name}" for name in losses), *(f"val/{name}" for name in validated)]
+
+
+def _monitor(monitoring: CallbacksConfig, task: Task, *, has_validation: bool) -> Monitor:
     wanted = monitoring.monitor or (task.default_monitor if has_validation else "train/loss")
-    name = resolve_monitor(wanted, available)
+    name = resolve_monitor(wanted, _computed(task, has_validation=has_validation))
     mode = task.better(name.partition("/")[2]) if monitoring.mode == "auto" else monitoring.mode
     return Monitor(name, mode)
+
+
+def _loss_weights(task: Task, *, has_validation: bool) -> list[Callback]:
+    """What moves the factors of the loss; a score it never finds would leave them where they are, unsaid."""
+    schedule = task.loss_schedule
+    if schedule is None:
+        return []
+    if schedule.kind in ("adaptive", "performance"):
+        computed = _computed(task, has_validation=has_validation)
+        schedule.monitor = resolve_monitor(schedule.monitor, computed, "loss.schedule.monitor")
+    return [LossWeights(schedule)]
 
 
 def _early_stopping(monitoring: CallbacksConfig) -> list[Callback]:

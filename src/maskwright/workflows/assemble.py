@@ -5,54 +5,127 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from maskwright.config import Experiment
-from maskwright.data.build import build_source, build_split_of
+from maskwright.config import Experiment, HeightGapsTask
+from maskwright.data.build import build_source, build_split_of, fit_normaliser
+from maskwright.data.sources.images import ImageScenes
+from maskwright.data.sources.rasters import HeightRasters
 from maskwright.data.splits import Split, assert_apart, read_manifest
 from maskwright.errors import DataError
-from maskwright.tasks.build import build_task
+from maskwright.tasks.build import AnyTask, build_task
 from maskwright.tracking.folder import find_runs
 
 if TYPE_CHECKING:
-    from maskwright.data.sources.rasters import HeightRasters
-    from maskwright.tasks.height_gaps import HeightGaps
+    from maskwright.data.sources.classes import Form
     from maskwright.types import Place
 
-__all__ = ["Parts", "assemble", "data_fingerprint", "gap_shares", "require_gaps", "trained_heights"]
+AnySource = HeightRasters | ImageScenes
+
+__all__ = [
+    "FORMS",
+    "AnySource",
+    "Parts",
+    "assemble",
+    "column_shares",
+    "data_fingerprint",
+    "gap_shares",
+    "require_gaps",
+    "trained_heights",
+]
 
 log = logging.getLogger("maskwright")
+
+FORMS: dict[str, Form | None] = {
+    "height_gaps": None,
+    "height": None,
+    "binary": "binary",
+    "multiclass": "multiclass",
+    "multilabel": "multilabel",
+}
+"""What each task makes of the classes of labels; None: it learns from heights."""
+
+_RANGE_STEPS = 9  # heights at which shares are measured, where any height of a range is trained
+
+_PARTS = (("train", "training"), ("val", "validation"), ("test", "test"))
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run is made of, before any training."""
+    """What a run is made of, before any training.
+
+    Attributes:
+        experiment: The whole run.
+        source: Height rasters, or images with labels.
+        split: What belongs to which part.
+        task: What outputs mean.
+        notes: What was noticed, for a person.
+        balance: Share 0..1 of each part's pixels that belong to each column, by part: (K,); empty for heights.
+    """
 
     experiment: Experiment
-    source: HeightRasters
+    source: AnySource
     split: Split
-    task: HeightGaps
+    task: AnyTask
     notes: tuple[str, ...]
+    balance: Mapping[str, np.ndarray]
+
+    @property
+    def images(self) -> ImageScenes:
+        """The source of a run on images."""
+        assert isinstance(self.source, ImageScenes)
+        return self.source
+
+    @property
+    def rasters(self) -> HeightRasters:
+        """The source of a run on height rasters."""
+        assert isinstance(self.source, HeightRasters)
+        return self.source
+
+    @property
+    def heights_m(self) -> tuple[float, ...]:
+        """Heights in metres the network is asked for; empty for tasks that are asked for none."""
+        return self.task.heights_m
+
+    def split_summary(self) -> str:
+        """How the data was divided: by site for height rasters; images are counted, since there may be thousands."""
+        if isinstance(self.source, HeightRasters):
+            return self.split.summary()
+        lines = []
+        for part, places in self.split.tiles.items():
+            images = len({place.scene for place in places})
+            lines.append(f"{part}: {images} images, {len(places)} tiles of {self.experiment.data.tiles.size_px} px")
+        return f"Split by {self.split.by}. " + "; ".join(lines) + "."
+
+    @property
+    def things(self) -> range:
+        """Columns that are to be found: all but the background."""
+        exclusive = self.task.kind == "multiclass"
+        return range(int(exclusive and self.images.classes.background is not None), len(self.task.columns))
 
 
 def assemble(experiment: Experiment, *, split: Split | None = None) -> Parts:
-    """Open the data, divide the ground, build the task.
+    """Open the data, divide it, fit the normalisation on its training part, build the task.
 
     Args:
         experiment: The whole run.
         split: The split of an earlier attempt, used as it is; unset: made by the rules of ``data.split``.
 
     Raises:
-        DataError: If the data cannot be used; all faults of all sites at once.
+        DataError: If the data cannot be used; all faults of all sites or images at once.
     """
-    source = build_source(experiment.data)
-    require_gaps(experiment.task.heights_m, source, "task.heights_m")
-    notes = [f"{scene.name}: {note}" for scene in source.scenes for note in scene.notes] + list(source.notes)
+    source = build_source(experiment.data, FORMS[experiment.task.kind])
+    task = experiment.task
+    if isinstance(task, HeightGapsTask) and isinstance(source, HeightRasters):
+        require_gaps(task.heights_m, source, "task.heights_m")
+    notes = list(source.notes)
+    if isinstance(source, HeightRasters):  # the notes of images, thousands maybe, are told together by their source
+        notes = [f"{scene.name}: {note}" for scene in source.scenes for note in scene.notes] + notes
     if split is None:
         previous, why = _previous_split(experiment)
         notes += why
@@ -60,14 +133,30 @@ def assemble(experiment: Experiment, *, split: Split | None = None) -> Parts:
         notes += split.notes
     _check_known_ground(split, source)
     assert_apart(split, source.scenes)
-    notes += _ground_without_gaps(experiment, source, split)
-    task = build_task(experiment.task, experiment.loss, experiment.metrics, experiment.model)
-    return Parts(experiment, source, split, task, tuple(notes))
+    fit_normaliser(experiment.data, source, split)
+    balance: dict[str, np.ndarray] = {}
+    measured: dict[str, Any] = {}
+    if isinstance(source, ImageScenes):
+        counts = {part: _counts_of(source, split.tiles[part]) for part, _ in _PARTS}
+        balance = {part: _shares(values, source.classes.form) for part, values in counts.items()}
+        notes += _parts_without(experiment, source, balance)
+        measured = {"classes": source.classes.names, "class_counts": counts["train"].tolist()}
+    elif isinstance(task, HeightGapsTask):
+        notes += _ground_without_gaps(experiment, task.heights_m, source, split)
+        measured = {"gap_shares": _shares_of_trained_heights(experiment, task, source, split)}
+    built = build_task(task, experiment.loss, experiment.metrics, experiment.model, **measured)
+    return Parts(experiment, source, split, built, tuple(notes), balance)
 
 
-def trained_heights(experiment: Experiment) -> tuple[float, float]:
+def column_shares(task: AnyTask, source: AnySource, places: Sequence[Place]) -> np.ndarray:
+    """Share 0..1 of the valid pixels of some tiles that truly belong to each column of a task: (K,)."""
+    if isinstance(source, HeightRasters):
+        return gap_shares(source, places, task.heights_m)
+    return _shares(_counts_of(source, places), source.classes.form)
+
+
+def trained_heights(experiment: Experiment, task: HeightGapsTask) -> tuple[float, float]:
     """Lowest and highest height in metres that training draws."""
-    task = experiment.task
     if task.train_range_m is not None:
         return task.train_range_m
     heights = task.train_heights_m or task.heights_m
@@ -76,8 +165,8 @@ def trained_heights(experiment: Experiment) -> tuple[float, float]:
     return min(heights), max(heights)
 
 
-def data_fingerprint(source: HeightRasters) -> str:
-    """A short hash of what the pixels of every site are made of; the same wherever the files lie and however old."""
+def data_fingerprint(source: AnySource) -> str:
+    """A short hash of what the pixels of every site or image are made of, wherever the files lie and however old."""
     facts = {
         name: site | {"files": [file["sha256"] for file in site["files"]], "notes": None}
         for name, site in source.describe().items()
@@ -152,10 +241,12 @@ def gap_shares(source: HeightRasters, places: Sequence[Place], heights_m: Sequen
     return below / max(valid_pixels, 1)
 
 
-def _ground_without_gaps(experiment: Experiment, source: HeightRasters, split: Split) -> list[str]:
+def _ground_without_gaps(
+    experiment: Experiment, heights: Sequence[float], source: HeightRasters, split: Split
+) -> list[str]:
     """Notes on parts that hold no gap at a height; refused where nothing could be learned or steered."""
-    heights, notes = experiment.task.heights_m, []
-    for part, meaning in (("train", "training"), ("val", "validation"), ("test", "test")):
+    notes = []
+    for part, meaning in _PARTS:
         shares = gap_shares(source, split.tiles[part], heights)
         steers = part == "val" and experiment.callbacks.monitor in (None, "val/iou")
         if not shares.any() and (part == "train" or steers):
@@ -169,15 +260,67 @@ def _ground_without_gaps(experiment: Experiment, source: HeightRasters, split: S
     return notes
 
 
+def _shares_of_trained_heights(
+    experiment: Experiment, task: HeightGapsTask, source: HeightRasters, split: Split
+) -> dict[float, float] | None:
+    """Gap shares by height on the training ground, where the loss weighs heights by them."""
+    if getattr(experiment.loss, "height_weights", "none") == "none":
+        return None
+    heights = task.train_heights_m or task.heights_m
+    if task.train_range_m is not None:
+        heights = tuple(np.linspace(*task.train_range_m, _RANGE_STEPS).tolist())
+    return dict(zip(heights, gap_shares(source, split.tiles["train"], heights).tolist(), strict=True))
+
+
+def _counts_of(source: ImageScenes, places: Sequence[Place]) -> np.ndarray:
+    """Pixels of the tiles by id, as ``class_counts`` of the source gives them for one."""
+    total = np.zeros(source.classes.num_ids + (source.classes.form == "multilabel"), dtype=np.int64)
+    for place in places:
+        total += source.class_counts(place)[: len(total)]
+    return total
+
+
+def _shares(counts: np.ndarray, form: Form) -> np.ndarray:
+    """Share of each column: (K,)."""
+    if form == "multilabel":
+        return counts[:-1] / max(int(counts[-1]), 1)
+    shares: np.ndarray = counts / max(int(counts.sum()), 1)
+    return shares[1:] if form == "binary" else shares
+
+
+def _parts_without(experiment: Experiment, source: ImageScenes, balance: Mapping[str, np.ndarray]) -> list[str]:
+    """Notes on parts that lack a class; refused where nothing could be learned or steered."""
+    classes = source.classes.names
+    has_background = source.classes.form == "multiclass" and source.classes.background is not None
+    notes = []
+    for part, meaning in _PARTS:
+        shares = balance[part]
+        things = shares[1:] if has_background else shares
+        steers = part == "val" and experiment.callbacks.monitor != "val/loss"
+        if not things.any() and (part == "train" or steers):
+            raise DataError(
+                f"The {meaning} images hold no pixel of {_listed(classes)}. Choose another data.split.seed, add images "
+                "that hold some" + (", or set callbacks.monitor: val/loss." if steers else ".")
+            )
+        missing = [name for name, share in zip(classes, shares, strict=True) if share == 0]
+        if missing:
+            notes.append(f"the {meaning} images hold no pixel of {_listed(missing)}")
+    return notes
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
 def _metres(heights: Sequence[float]) -> str:
     return ", ".join(f"{height:g} m" for height in heights)
 
 
-def _check_known_ground(split: Split, source: HeightRasters) -> None:
+def _check_known_ground(split: Split, source: AnySource) -> None:
     names = {scene.name for scene in source.scenes}
     gone = sorted({region.scene for region in split.regions} - names)
     if gone:
         raise DataError(
             f"The split names {', '.join(gone)}, which the experiment no longer holds. "
-            "Put the site back, or start a new run with data.split.keep: none."
+            "Put it back, or start a new run with data.split.keep: none."
         )

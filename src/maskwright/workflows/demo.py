@@ -88,13 +88,12 @@ def run_demo(
     if outcome.evaluation is None:
         raise TrainingError(f"The demo was stopped. {' '.join(outcome.lines)}")
     say("Mapping the whole forest.")
-    (result,) = predict(outcome.folder.path, dsm, out / "maps", heights_m=_HEIGHTS_M, progress=progress)
+    (result,) = predict(outcome.folder.path, dsm, out / "maps", heights_m=_HEIGHTS_M, progress=progress, overwrite=True)
     report = out / "report.html"
     write_run_report(
         report,
         title="Gaps in an invented forest",
         history=History(outcome.folder.history).entries,
-        heights_m=_HEIGHTS_M,
         facts={
             "ground": "2048 x 2048 m, pixels of 1 m, some 3 % not measured at the edge",
             "seen by the model": "the surface (DSM) alone; heights above ground (CHM) on the training ground only",

@@ -1,237 +1,150 @@
-"""Honest numbers: the model beside naive baselines, per height, with intervals over blocks of ground."""
+"""Honest numbers: the model beside naive baselines, per height or class, with intervals over blocks or images."""
 
 from __future__ import annotations
 
-import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskwright.config import MetricsConfig
-from maskwright.errors import DataError
-from maskwright.metrics import SCORES, bootstrap, group_counts, verdict
-from maskwright.metrics.baselines import everything_counts, nothing_counts, prevalence_counts, pseudo_canopy
-from maskwright.metrics.grid import GridMeter
-from maskwright.workflows.assemble import gap_shares
+from maskwright.data.sources.images import ImageScenes
+from maskwright.data.sources.rasters import HeightRasters
+from maskwright.metrics import SCORES, bootstrap, group_counts, sample_counts, verdict
+from maskwright.tasks.height import Height
+from maskwright.workflows.assemble import AnySource, column_shares
+from maskwright.workflows.baselines import Progress, class_baselines, gap_baselines, pseudo_counts
+from maskwright.workflows.evaluation import Evaluation, ImageRow, ScoreRow
+from maskwright.workflows.operating_point import OperatingPoint
+from maskwright.workflows.tally import Tally, count
+from maskwright.workflows.verdicts import class_verdict, sample_sentences
 
 if TYPE_CHECKING:
     from torch import nn
 
     from maskwright.data.loaders import EvalLoader
-    from maskwright.data.sources.rasters import HeightRasters
     from maskwright.data.splits import Split
-    from maskwright.tasks.height_gaps import HeightGaps
+    from maskwright.tasks.build import AnyTask
     from maskwright.types import Place
 
-__all__ = ["Evaluation", "HeightRow", "evaluate_part"]
-
-log = logging.getLogger("maskwright")
+__all__ = ["Evaluation", "Progress", "ScoreRow", "block_ids", "evaluate_part", "pixel_sizes_m"]
 
 _TABLE_SCORES = ("precision", "recall", "f1", "iou", "mcc")
+_SAMPLE_SCORES = ("precision", "recall", "f1", "accuracy")
 _IOU = SCORES["iou"][0]
-Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class HeightRow:
-    """Scores at one height. Intervals are (low, high); ``nan`` where a score is not defined."""
-
-    height_m: float
-    scores: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
-    gap_share_true: float
-    gap_share_predicted: float
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The numbers of one part of the split."""
-
-    part: str
-    heights_m: tuple[float, ...]
-    model: list[HeightRow]
-    baselines: dict[str, list[HeightRow]]
-    grid: list[dict[str, float]]
-    sentences: list[str]
-    sites: dict[str, list[HeightRow]]
-    tiles: int
-    blocks: int
-    valid_pixels: int
-    confidence: float
-    violations: int
-    elapsed_s: float
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def mean_iou(self) -> float:
-        """Mean over heights of the IoU; heights without any gap are left out."""
-        values = [row.scores["iou"] for row in self.model if not math.isnan(row.scores["iou"])]
-        return float(np.mean(values)) if values else math.nan
-
-    def at_heights(self, heights_m: Sequence[float]) -> Evaluation:
-        """The same numbers at some of the heights."""
-        kept = [k for k, height in enumerate(self.heights_m) if height in heights_m]
-        if len(kept) == len(self.heights_m):
-            return self
-
-        def pick(rows: Sequence[Any]) -> list[Any]:
-            return [rows[k] for k in kept]
-
-        named = tuple(f"At {self.heights_m[k]:g} m " for k in kept)
-        return replace(
-            self,
-            heights_m=tuple(pick(self.heights_m)),
-            model=pick(self.model),
-            baselines={name: pick(rows) for name, rows in self.baselines.items()},
-            grid=pick(self.grid),
-            sites={site: pick(rows) for site, rows in self.sites.items()},
-            sentences=[text for text in self.sentences if text.startswith(named) or not text.startswith("At ")],
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for ``evaluation.json``; what is not defined is None."""
-        plain: dict[str, Any] = _plain(asdict(self) | {"mean_iou": self.mean_iou})
-        return plain
+_SHOWN = 4  # worst and best tiles drawn on the page
+Counts = NDArray[np.int64]
 
 
 def evaluate_part(
     model: nn.Module,
-    task: HeightGaps,
+    task: AnyTask,
     loader: EvalLoader,
-    source: HeightRasters,
+    source: AnySource,
     split: Split,
     *,
     part: str,
-    heights_m: Sequence[float],
+    heights_m: Sequence[float] = (),
     metrics: MetricsConfig,
+    point: OperatingPoint | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Score a model on one part of the split.
 
     Args:
         model: Network; its mode is restored afterwards.
-        task: What its outputs mean.
-        loader: Batches of the part's tiles, each asking all heights.
-        source: Where surfaces and heights come from, for the baselines.
-        split: Which tile belongs where; the prevalence comes from the training part, the window of the
-            pseudo-CHM from the validation part.
+        task: What its outputs mean; its columns are scored.
+        loader: Batches of the part's tiles, each asking all heights where heights are asked.
+        source: Where images and truth come from, for the baselines.
+        split: Which tile belongs where; shares come from the training part, the window of the pseudo-CHM from the
+            validation part.
         part: ``val`` or ``test``.
-        heights_m: Heights to score, ascending.
+        heights_m: Heights to score, ascending; empty for tasks that are not asked for heights.
         metrics: Number of draws, level, block and cell sizes.
+        point: Where probabilities are cut; unset: at the threshold of ``metrics``.
         progress: Called with (done, total, what).
     """
+    if isinstance(task, Height) and isinstance(source, HeightRasters):
+        from maskwright.workflows.height_evaluation import evaluate_heights
+
+        return evaluate_heights(model, task, loader, source, split, part=part, metrics=metrics, progress=progress)
     started = time.monotonic()
     heights = tuple(float(h) for h in heights_m)
-    pixel_size_m = {scene.name: scene.grid.pixel_size_m for scene in source.scenes}
-    counts, places, grid, violations = _run_model(model, task, loader, heights, metrics, pixel_size_m, progress)
-    blocks = _block_ids(places, metrics.block_m, pixel_size_m)
-    train_share = gap_shares(source, split.tiles["train"], heights)
-    baseline_counts: dict[str, np.ndarray] = {
-        "nothing is a gap": nothing_counts(counts),
-        "everything is a gap": everything_counts(counts),
-        "a coin with the training share": prevalence_counts(counts, train_share),
-    }
-    windows, pseudo = _pseudo_canopy_counts(source, split, part, places, heights, metrics, pixel_size_m, progress)
-    baseline_counts["surface minus its opening"] = pseudo
-
-    grouped = {name: group_counts(value, blocks) for name, value in baseline_counts.items()}
-    model_grouped = group_counts(counts, blocks)
-    notes = [f"The pseudo-CHM opens with {', '.join(f'{w:g} m for {h:g} m' for h, w in windows.items())}."]
-    sites = sorted({place.scene for place in places})
+    point = point or OperatingPoint.fixed(task, metrics.probability_threshold)
+    sizes = pixel_sizes_m(source) if heights else None
+    tally = count(model, task, loader, heights, metrics, point, pixel_size_m=sizes, progress=progress)
+    counts, places = tally.counts, tally.places
+    unit, ids = block_ids(source, split, places, metrics)
+    baselines, notes = _baselines(task, source, split, counts, places, heights, metrics, progress)
+    model_grouped = group_counts(counts, ids)
+    grouped = {name: group_counts(value, ids) for name, value in baselines.items()}
+    options: dict[str, Any] = {"draws": metrics.bootstrap, "level": metrics.confidence}
+    sentences = (
+        verdict(model_grouped, grouped, heights, seed=0, **options)
+        if heights
+        else class_verdict(model_grouped, grouped, task.columns, unit=unit, **options)
+    )
+    present = model_grouped[..., (0, 2)].sum(axis=(0, 2)) > 0
+    worst, best = _extremes(counts, places, _foreground(task, source))
     return Evaluation(
         part=part,
+        task=task.kind,
+        columns=task.columns,
         heights_m=heights,
-        model=_rows(model_grouped, heights, metrics),
-        baselines={name: _rows(value, heights, metrics) for name, value in grouped.items()},
-        grid=grid.compute(),
-        sentences=verdict(model_grouped, grouped, heights, draws=metrics.bootstrap, level=metrics.confidence, seed=0),
-        sites={site: _site_rows(counts, places, blocks, site, heights, metrics) for site in sites},
+        score="iou",
+        model=_rows(model_grouped, task.columns, heights, metrics),
+        baselines={name: _rows(value, task.columns, heights, metrics) for name, value in grouped.items()},
+        sentences=sentences,
+        sites=_by_site(task, source, counts, places, ids, heights, metrics),
         tiles=len(places),
+        unit=unit,
         blocks=len(model_grouped),
         valid_pixels=int(counts[:, 0].sum()),
         confidence=metrics.confidence,
-        violations=violations,
         elapsed_s=time.monotonic() - started,
-        notes=notes,
+        **_mean(model_grouped, metrics),
+        absent=tuple(name for name, here in zip(task.columns, present, strict=True) if not here),
+        grid=[] if tally.grid is None else tally.grid.compute(),
+        violations=tally.violations,
+        confusion=None if tally.matrix is None else tally.matrix.tolist(),
+        **_whole_images(task, source, counts, places, metrics, notes),
+        probabilities=tally.curves.compute() | tally.calibration.compute(),
+        reliability=tally.calibration.reliability(),
+        thin=tally.thin(),
+        operating_point=point.to_dict(),
+        worst=worst,
+        best=best,
+        notes=[*notes, *point.notes, *_about_thin(tally)],
     )
 
 
-def _run_model(
-    model: nn.Module,
-    task: HeightGaps,
-    loader: EvalLoader,
-    heights: tuple[float, ...],
-    metrics: MetricsConfig,
-    pixel_size_m: Mapping[str, float],
-    progress: Progress | None,
-) -> tuple[np.ndarray, list[Place], GridMeter, int]:
-    import torch
-
-    meter = task.meters()
-    grid = GridMeter(metrics.grid_m, pixel_size_m, heights)
-    violations = 0
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for done, batch in enumerate(loader, start=1):
-                batch = batch.to(device)
-                prediction = task.decode(model(batch.image, batch.condition), heights, valid=batch.valid)
-                target = task.target(batch)
-                meter.update(prediction.probs, target, batch.valid, batch.where)
-                grid.update(prediction.probs > metrics.probability_threshold, target, batch.valid, batch.where)
-                if prediction.violations is not None:
-                    violations += int(prediction.violations.sum())
-                if progress is not None:
-                    progress(done, len(loader), "scoring")
-    finally:
-        model.train(was_training)
-    if not meter.places:
-        raise DataError("There is no tile to score: the part of the split is empty.")
-    return meter.counts, list(meter.places), grid, violations
+# --- what both kinds of evaluation share ------------------------------------------------------------------------------
 
 
-def _rows(grouped: np.ndarray, heights: Sequence[float], metrics: MetricsConfig) -> list[HeightRow]:
-    total = grouped.sum(axis=0)  # (K, 4)
-    scores = {name: SCORES[name][0](total) for name in _TABLE_SCORES}
-    intervals = {
-        name: bootstrap(grouped, SCORES[name][0], draws=metrics.bootstrap, level=metrics.confidence, seed=0)
-        for name in _TABLE_SCORES
-    }
-    share_true, share_predicted = SCORES["gap_share_true"][0](total), SCORES["gap_share_predicted"][0](total)
-    return [
-        HeightRow(
-            height_m=height,
-            scores={name: float(values[k]) for name, values in scores.items()},
-            intervals={name: (float(low[k]), float(high[k])) for name, (low, high) in intervals.items()},
-            gap_share_true=float(share_true[k]),
-            gap_share_predicted=float(share_predicted[k]),
-        )
-        for k, height in enumerate(heights)
-    ]
+def pixel_sizes_m(source: AnySource) -> dict[str, float]:
+    """Side of a pixel in metres, by scene."""
+    return {scene.name: scene.grid.pixel_size_m for scene in source.scenes}
 
 
-def _site_rows(
-    counts: np.ndarray,
-    places: Sequence[Place],
-    blocks: Sequence[Any],
-    site: str,
-    heights: Sequence[float],
-    metrics: MetricsConfig,
-) -> list[HeightRow]:
-    mine = [index for index, place in enumerate(places) if place.scene == site]
-    return _rows(group_counts(counts[mine], [blocks[index] for index in mine]), heights, metrics)
+def block_ids(
+    source: AnySource, split: Split, places: Sequence[Place], metrics: MetricsConfig
+) -> tuple[str, list[Hashable]]:
+    """What the bootstrap draws, in words, and the id of each tile: blocks of ground, tiles, or whole images.
+
+    Pictures are whole images unless they are so few and large that the split divides them into blocks.
+    """
+    if metrics.block_m is not None:
+        return "block of ground", _ground_blocks(places, metrics.block_m, pixel_sizes_m(source))
+    if isinstance(source, ImageScenes) and split.by != "blocks":
+        return "image", [place.scene for place in places]
+    return "block of ground", list(range(len(places)))
 
 
-def _block_ids(places: Sequence[Place], block_m: float | None, pixel_size_m: Mapping[str, float]) -> list[Any]:
-    if block_m is None:
-        return list(range(len(places)))
-    ids = []
+def _ground_blocks(places: Sequence[Place], block_m: float, pixel_size_m: Mapping[str, float]) -> list[Hashable]:
+    ids: list[Hashable] = []
     for place in places:
         side = max(1.0, block_m / pixel_size_m[place.scene])
         centre_row = place.window.row + place.window.height / 2
@@ -240,65 +153,168 @@ def _block_ids(places: Sequence[Place], block_m: float | None, pixel_size_m: Map
     return ids
 
 
-def _pseudo_canopy_counts(
-    source: HeightRasters,
+# --- inside -----------------------------------------------------------------------------------------------------------
+
+
+def _baselines(
+    task: AnyTask,
+    source: AnySource,
     split: Split,
-    part: str,
+    counts: Counts,
     places: Sequence[Place],
     heights: tuple[float, ...],
     metrics: MetricsConfig,
-    pixel_size_m: Mapping[str, float],
     progress: Progress | None,
-) -> tuple[dict[float, float], np.ndarray]:
-    """Counts of the pseudo-CHM with, for each height, the window that did best on the validation part."""
-    candidates = metrics.baseline_windows_m
-    tuning = np.zeros((len(candidates), len(heights), 4), dtype=np.int64)
-    tuned_on = split.tiles["val"]
-    total = len(tuned_on) + len(places)
-    for done, place in enumerate(tuned_on, start=1):
-        tuning += _pseudo_counts(source, place, heights, candidates, pixel_size_m)
-        if progress is not None:
-            progress(done, total, "baselines")
-    iou = np.nan_to_num(_IOU(tuning), nan=-1.0)  # (windows, K)
-    best = iou.argmax(axis=0)
-    counts = np.empty((len(places), len(heights), 4), dtype=np.int64)
-    for index, place in enumerate(places):
-        both = _pseudo_counts(source, place, heights, candidates, pixel_size_m)
-        counts[index] = both[best, np.arange(len(heights))]
-        if progress is not None:
-            progress(len(tuned_on) + index + 1, total, "baselines")
-    return {height: candidates[best[k]] for k, height in enumerate(heights)}, counts
+) -> tuple[dict[str, Counts], list[str]]:
+    """Counts of answers that need no training, and notes on how they were made."""
+    train_share = column_shares(task, source, split.tiles["train"])
+    if not heights:
+        return class_baselines(counts, train_share, exclusive=task.kind == "multiclass"), []
+    assert isinstance(source, HeightRasters)  # heights are asked of height rasters alone
+    windows, pseudo = pseudo_counts(source, split.tiles["val"], places, heights, metrics.baseline_windows_m, progress)
+    note = f"The pseudo-CHM opens with {', '.join(f'{w:g} m for {h:g} m' for h, w in windows.items())}."
+    return gap_baselines(counts, train_share, pseudo), [note]
 
 
-def _pseudo_counts(
-    source: HeightRasters,
-    place: Place,
+def _rows(
+    grouped: Counts,
+    columns: Sequence[str],
     heights: Sequence[float],
-    windows_m: Sequence[float],
-    pixel_size_m: Mapping[str, float],
-) -> np.ndarray:
-    """Counts (windows, K, 4) of one tile; the opening sees the ground around the tile too."""
-    _, canopy, valid = source.sample(place.scene, place.window)
-    sizes = [max(3, round(window / pixel_size_m[place.scene])) for window in windows_m]
-    margin = max(sizes)
-    surface = source.surface(place.scene, place.window.grown(margin))
-    counts = np.empty((len(sizes), len(heights), 4), dtype=np.int64)
-    for index, size in enumerate(sizes):
-        pseudo = pseudo_canopy(surface, size)[margin:-margin, margin:-margin]
-        for k, height in enumerate(heights):
-            said, true = (pseudo < height) & valid, (canopy < height) & valid
-            hits = np.count_nonzero(said & true)
-            said_pixels, true_pixels = np.count_nonzero(said), np.count_nonzero(true)
-            rest = np.count_nonzero(valid) - said_pixels - true_pixels + hits
-            counts[index, k] = (hits, said_pixels - hits, true_pixels - hits, rest)
-    return counts
+    metrics: MetricsConfig,
+    names: Sequence[str] = _TABLE_SCORES,
+) -> list[ScoreRow]:
+    total = grouped.sum(axis=0)  # (K, 4)
+    scores = {name: SCORES[name][0](total) for name in names}
+    intervals = {
+        name: bootstrap(grouped, SCORES[name][0], draws=metrics.bootstrap, level=metrics.confidence, seed=0)
+        for name in names
+    }
+    true, called = SCORES["gap_share_true"][0](total), SCORES["gap_share_predicted"][0](total)
+    return [
+        ScoreRow(
+            column=column,
+            height_m=heights[k] if heights else None,
+            scores={name: float(values[k]) for name, values in scores.items()},
+            intervals={name: (float(low[k]), float(high[k])) for name, (low, high) in intervals.items()},
+            share_true=float(true[k]),
+            share_called=float(called[k]),
+        )
+        for k, column in enumerate(columns)
+    ]
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (float, np.floating)):
-        return None if math.isnan(value) else float(value)
-    return value
+def _mean(grouped: Counts, metrics: MetricsConfig) -> dict[str, Any]:
+    """Mean IoU of the columns that occur, with its interval; a single column counts though it does not occur."""
+    total = grouped.sum(axis=0)
+    kept = ~np.isnan(_IOU(total)) & ((total[:, (0, 2)].sum(axis=1) > 0) | (len(total) == 1))
+
+    def mean(counts: Any) -> NDArray[np.float64]:
+        scores = _IOU(counts)[..., kept]
+        means: NDArray[np.float64] = np.nan_to_num(scores).mean(axis=-1, keepdims=True)
+        return means
+
+    if not kept.any():
+        return {"mean": math.nan, "mean_interval": (math.nan, math.nan)}
+    low, high = bootstrap(grouped, mean, draws=metrics.bootstrap, level=metrics.confidence, seed=0)
+    return {"mean": float(mean(total)[0]), "mean_interval": (float(low[0]), float(high[0]))}
+
+
+def _by_site(
+    task: AnyTask,
+    source: AnySource,
+    counts: Counts,
+    places: Sequence[Place],
+    ids: Sequence[Hashable],
+    heights: Sequence[float],
+    metrics: MetricsConfig,
+) -> dict[str, list[ScoreRow]]:
+    """Rows by site; of pictures by group, where groups were made of them."""
+    is_imagery = isinstance(source, ImageScenes)
+    site_of = {scene.name: scene.ground if is_imagery else scene.name for scene in source.scenes}
+    mine: dict[str, list[int]] = {}
+    for index, place in enumerate(places):
+        mine.setdefault(site_of[place.scene], []).append(index)
+    if is_imagery and len(mine) == len({place.scene for place in places}):
+        return {}
+    return {
+        site: _rows(group_counts(counts[rows], [ids[index] for index in rows]), task.columns, heights, metrics)
+        for site, rows in sorted(mine.items())
+    }
+
+
+def _foreground(task: AnyTask, source: AnySource) -> list[int]:
+    """Columns that are things, not the background."""
+    if not isinstance(source, ImageScenes) or task.kind != "multiclass":
+        return list(range(len(task.columns)))
+    return list(range(int(source.classes.background is not None), len(task.columns)))
+
+
+def _whole_images(
+    task: AnyTask,
+    source: AnySource,
+    counts: Counts,
+    places: Sequence[Place],
+    metrics: MetricsConfig,
+    notes: list[str],
+) -> dict[str, Any]:
+    """Images as right or wrong, and a row for each; nothing for height rasters and rasters divided into blocks."""
+    names = [place.scene for place in places]
+    if not isinstance(source, ImageScenes) or len(set(names)) < 2:
+        return {}
+    columns = _foreground(task, source)
+    named = [task.columns[k] for k in columns]
+    images = group_counts(counts, names)[:, columns]
+    decided = sample_counts(images)
+    true: NDArray[np.bool_] = np.any(decided[..., (0, 2)], axis=-1)
+    called: NDArray[np.bool_] = np.any(decided[..., (0, 1)], axis=-1)
+    notes += sample_sentences(true, called, named)
+    if len(named) > 1:
+        said, has = called.any(axis=1), true.any(axis=1)
+        either = np.stack((has & said, ~has & said, has & ~said, ~has & ~said), axis=-1).astype(np.int64)
+        decided, named = np.concatenate((decided, either[:, None]), axis=1), [*named, "any of them"]
+    rows = _image_rows(list(dict.fromkeys(names)), images, true, called, [task.columns[k] for k in columns])
+    return {"samples": _rows(decided, named, (), metrics, _SAMPLE_SCORES), "images": rows}
+
+
+def _image_rows(
+    names: Sequence[str],
+    images: Counts,
+    true: NDArray[np.bool_],
+    called: NDArray[np.bool_],
+    columns: Sequence[str],
+) -> list[ImageRow]:
+    """A row for each image, the lowest overlap first; images without a class, where none was called, last."""
+    together = images.sum(axis=1)  # (N, 4): all classes of an image
+    iou = _IOU(together)
+    pixels = images[:, 0].sum(axis=-1)
+    rows = [
+        ImageRow(
+            image=name,
+            true=tuple(column for column, here in zip(columns, true[n], strict=True) if here),
+            called=tuple(column for column, here in zip(columns, called[n], strict=True) if here),
+            iou=float(iou[n]),
+            share_true=float((together[n, 0] + together[n, 2]) / max(pixels[n], 1)),
+            share_called=float((together[n, 0] + together[n, 1]) / max(pixels[n], 1)),
+        )
+        for n, name in enumerate(names)
+    ]
+    return sorted(rows, key=lambda row: (math.isnan(row.iou), row.iou, -row.share_called, row.image))
+
+
+def _extremes(
+    counts: Counts, places: Sequence[Place], columns: Sequence[int]
+) -> tuple[tuple[Place, ...], tuple[Place, ...]]:
+    """The tiles with the lowest and the highest overlap; of equals those with more wrong pixels are worse."""
+    together = counts[:, columns].sum(axis=1)
+    iou, wrong = _IOU(together), together[:, 1] + together[:, 2]
+    known = np.flatnonzero(~np.isnan(iou))
+    ordered = known[np.lexsort((-wrong[known], iou[known]))]
+    worst = ordered[: min(_SHOWN, (len(ordered) + 1) // 2)]
+    best = ordered[::-1][: min(_SHOWN, len(ordered) // 2)]
+    return tuple(places[n] for n in worst), tuple(places[n] for n in best)
+
+
+def _about_thin(tally: Tally) -> list[str]:
+    if tally.thin_step == 1:
+        return []
+    return [f"Outlines and skeletons were drawn on every {tally.thin_step}th tile, since there are so many."]

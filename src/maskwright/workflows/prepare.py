@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
-from rasterio.errors import RasterioIOError
 
 from maskwright.config import HeightRastersData, SiteConfig
 from maskwright.data.build import build_source
 from maskwright.data.gap_statistics import GapCounter
+from maskwright.data.sources.rasters import HeightRasters
+from maskwright.data.sources.sites import Site, find_sites
 from maskwright.data.targets import clean_gap_mask, gap_mask
-from maskwright.errors import DataError, RunError
-from maskwright.files import check_writable, temporary_path, write_json
+from maskwright.errors import DataError
+from maskwright.files import check_writable, write_json
 from maskwright.pixels import IGNORE_INDEX
 from maskwright.prediction.vectorise import vectorise_mask
 from maskwright.types import Window
 from maskwright.workflows.assemble import require_gaps
+from maskwright.workflows.raster_draft import raster_draft
 
 if TYPE_CHECKING:
-    from maskwright.data.sources.interface import Grid, Scene
-    from maskwright.data.sources.rasters import HeightRasters
+    from maskwright.data.sources.interface import Scene
 
-__all__ = ["Cleaning", "GapFiles", "prepare_gaps", "sites_from_paths"]
+__all__ = ["Cleaning", "GapFiles", "check_heights", "mask_rows", "prepare_gaps", "sites_from_paths", "sites_of"]
 
 _BAND_ROWS = 512
 
@@ -79,6 +80,27 @@ def sites_from_paths(paths: Sequence[Path], **settings: Any) -> HeightRastersDat
     return HeightRastersData(sites=sites, input="chm", **settings)
 
 
+def sites_of(data: HeightRastersData) -> list[Site]:
+    """The sites of a data section: those listed, and those found in its folder."""
+    listed = [
+        Site(
+            site.name,
+            dsm=site.dsm,
+            chm=site.chm,
+            dtm=site.dtm,
+            nodata=data.nodata if site.nodata is None else site.nodata,
+            chm_nodata=data.chm_nodata if site.chm_nodata is None else site.chm_nodata,
+        )
+        for site in data.sites
+    ]
+    if data.folder is None:
+        return listed
+    found, _ = find_sites(data.folder, data.dsm_suffix, data.chm_suffix, data.dtm_suffix)
+    names = {site.name for site in listed}
+    more = [replace(site, nodata=data.nodata, chm_nodata=data.chm_nodata) for site in found if site.name not in names]
+    return [*listed, *more]
+
+
 def prepare_gaps(
     data: HeightRastersData,
     heights_m: Sequence[float],
@@ -104,18 +126,12 @@ def prepare_gaps(
     Raises:
         DataError: If the sites or heights cannot be used; nothing is written then.
     """
-    heights = tuple(sorted({float(height) for height in heights_m}))
-    if not heights or heights[0] <= 0:
-        raise DataError(f"Heights must be larger than 0 m, got {list(heights_m)}. For example --heights 2 5 10.")
     wish = cleaning or Cleaning()
-    if wish.max_gap_px is not None and len(heights) > 1:
-        raise DataError(
-            "A largest gap size (max_gap_px) takes one height at a time: a gap too large at one height may be small "
-            "at a lower one, and then gaps at the lower height would no longer lie inside those at the higher. "
-            "Run it once for each height."
-        )
+    heights = check_heights(heights_m, wish)
     # The network's input plays no part here, so sites with a CHM alone need no terrain.
     source = build_source(data.model_copy(update={"input": "chm"}))
+    if not isinstance(source, HeightRasters):
+        raise DataError("Gaps are found in height rasters. Name them with data.kind: height_rasters.")
     require_gaps(heights, source)
     out.mkdir(parents=True, exist_ok=True)
     check_writable(out)
@@ -129,6 +145,20 @@ def prepare_gaps(
     return written
 
 
+def check_heights(heights_m: Sequence[float], cleaning: Cleaning) -> tuple[float, ...]:
+    """The heights, rising; raises DataError if one is not above 0 or the cleaning does not suit several."""
+    heights = tuple(sorted({float(height) for height in heights_m}))
+    if not heights or heights[0] <= 0:
+        raise DataError(f"Heights must be larger than 0 m, got {list(heights_m)}. For example --heights 2 5 10.")
+    if cleaning.max_gap_px is not None and len(heights) > 1:
+        raise DataError(
+            "A largest gap size (max_gap_px) takes one height at a time: a gap too large at one height may be small "
+            "at a lower one, and then gaps at the lower height would no longer lie inside those at the higher. "
+            "Run it once for each height."
+        )
+    return heights
+
+
 def _prepare_scene(
     source: HeightRasters, scene: Scene, heights: tuple[float, ...], out: Path, cleaning: Cleaning, polygons: str
 ) -> GapFiles:
@@ -136,8 +166,8 @@ def _prepare_scene(
     counter = GapCounter(heights, grid.pixel_size_m**2)
     paths = [out / f"{scene.name}_gap_mask_{height:g}m.tif" for height in heights]
     with ExitStack() as stack:
-        files = [stack.enter_context(_mask_file(path, grid)) for path in paths]
-        for window, mask in _masks(source, scene, heights, cleaning):
+        files = [stack.enter_context(raster_draft(path, grid, dtype="uint8", nodata=IGNORE_INDEX)) for path in paths]
+        for window, mask in mask_rows(source, scene, heights, cleaning):
             counter.add(mask)
             place = rasterio.windows.Window(window.col, window.row, window.width, window.height)
             for file, plane in zip(files, mask, strict=True):
@@ -153,42 +183,13 @@ def _prepare_scene(
     return GapFiles(scene.name, tuple(paths), tuple(vectors), path, tuple(statistics["heights"]), scene.notes)
 
 
-def _masks(
+def mask_rows(
     source: HeightRasters, scene: Scene, heights: tuple[float, ...], cleaning: Cleaning
 ) -> Iterator[tuple[Window, np.ndarray]]:
+    """Windows of a scene from top to bottom and their masks (K, H, W) uint8; one window if masks are cleaned."""
     rows = scene.grid.height if cleaning != Cleaning() else _BAND_ROWS
     for row in range(0, scene.grid.height, rows):
         window = Window(row, 0, min(rows, scene.grid.height - row), scene.grid.width)
         canopy = source.canopy(scene.name, window)
         mask = gap_mask(canopy, np.isfinite(canopy), heights)
         yield window, mask if cleaning == Cleaning() else clean_gap_mask(mask, **vars(cleaning))
-
-
-@contextmanager
-def _mask_file(path: Path, grid: Grid) -> Iterator[Any]:
-    """A GeoTIFF under a temporary name, renamed when complete and removed on any failure."""
-    draft = temporary_path(path)
-    profile = {
-        "driver": "GTiff",
-        "width": grid.width,
-        "height": grid.height,
-        "count": 1,
-        "dtype": "uint8",
-        "nodata": IGNORE_INDEX,
-        "crs": grid.crs,
-        "transform": grid.affine(),
-        "compress": "deflate",
-        "tiled": True,
-        "blockxsize": 256,
-        "blockysize": 256,
-    }
-    try:
-        with rasterio.open(draft, "w", **profile) as file:
-            yield file
-        draft.replace(path)
-    except (OSError, RasterioIOError) as cause:
-        raise RunError(
-            f"{path} cannot be written: {cause}. Check the free space and the rights of the folder."
-        ) from cause
-    finally:
-        draft.unlink(missing_ok=True)

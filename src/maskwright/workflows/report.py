@@ -8,39 +8,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskwright.files import write_text
-from maskwright.pictures import bars_chart, code, figure, line_chart, page, paragraph, sentences, table
+from maskwright.pictures import agreement_chart, bars_chart, code, figure, line_chart, page, paragraph, sentences, table
+from maskwright.workflows.report_tables import (
+    baseline_table,
+    confusion_table,
+    image_table,
+    probability_table,
+    sample_table,
+    score_table,
+    score_text,
+    site_table,
+)
 
 if TYPE_CHECKING:
-    from maskwright.workflows.evaluate import Evaluation, HeightRow
+    from maskwright.workflows.evaluation import Evaluation
 
-__all__ = ["baseline_table", "height_table", "write_run_report"]
+__all__ = ["write_run_report"]
 
-
-def height_table(rows: Sequence[HeightRow], confidence: float) -> tuple[list[str], list[list[str]]]:
-    """Head and cells of the per-height table, with intervals behind IoU and F1."""
-    head = ["height", "IoU", f"{confidence:.0%} interval", "F1", "precision", "recall", "MCC", "gap share", "mapped"]
-    cells = [
-        [
-            f"{row.height_m:g} m",
-            _score(row.scores["iou"]),
-            _interval(row.intervals["iou"]),
-            _score(row.scores["f1"]),
-            _score(row.scores["precision"]),
-            _score(row.scores["recall"]),
-            _score(row.scores["mcc"]),
-            _percent(row.gap_share_true),
-            _percent(row.gap_share_predicted),
-        ]
-        for row in rows
-    ]
-    return head, cells
-
-
-def baseline_table(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
-    """Head and cells of the table of IoU, with intervals, of the model and the baselines."""
-    answers = {"model": evaluation.model, **evaluation.baselines}
-    cells = [[name, *(_with_interval(row) for row in rows)] for name, rows in answers.items()]
-    return ["IoU", *(f"{height:g} m" for height in evaluation.heights_m)], cells
+_MOST_IMAGES = 30  # rows on the page; the CSV file holds all
+_MOST_CURVES = 8
+_THIN = {
+    "cldice": "clDice: are thin things followed along their length",
+    "topology_precision": "share of the called centre lines inside the true mask",
+    "topology_recall": "share of the true centre lines inside the called mask",
+    "betti0_error": "mean difference in the number of pieces, by tile",
+    "boundary_f1": "boundary F1, outlines within 2 px",
+    "hd95": "Hausdorff distance, 95th percentile, px",
+    "surface_distance": "mean distance of outlines, px",
+}
 
 
 def write_run_report(
@@ -48,10 +43,10 @@ def write_run_report(
     *,
     title: str,
     history: Sequence[Mapping[str, Any]],
-    heights_m: Sequence[float],
     facts: Mapping[str, str],
     evaluation: Evaluation | None = None,
     pictures: Sequence[tuple[str, Any]] = (),
+    balance: tuple[Sequence[str], Sequence[Sequence[object]]] | None = None,
     commands: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> None:
@@ -61,10 +56,10 @@ def write_run_report(
         path: Where it goes; replaced in one step.
         title: Head of the page.
         history: One entry per epoch so far.
-        heights_m: Heights that are scored.
         facts: Short lines about the run, by name.
         evaluation: The final numbers, once there are any.
         pictures: (caption, PIL image) pairs.
+        balance: Head and rows of a table of how common each class is in each part.
         commands: Commands to copy.
         notes: What was noticed about the data.
     """
@@ -73,9 +68,16 @@ def write_run_report(
         blocks.append(("Result", _result_blocks(evaluation)))
     if pictures:
         blocks.append(("Pictures", [figure(image, caption) for caption, image in pictures]))
+    if evaluation is not None and evaluation.images:
+        blocks.append(("Images", _image_blocks(evaluation)))
+    if evaluation is not None and evaluation.probabilities:
+        blocks.append(("Probabilities", _probability_blocks(evaluation)))
     if history:
-        blocks.append(("Training", _curve_blocks(history, heights_m)))
-    blocks.append(("About this run", [table(["what", "value"], [[name, value] for name, value in facts.items()])]))
+        blocks.append(("Training", _curve_blocks(history)))
+    about = [table(["what", "value"], [[name, value] for name, value in facts.items()])]
+    if balance is not None:
+        about += [paragraph("How common each class is, as a share of the pixels that count:"), table(*balance)]
+    blocks.append(("About this run", about))
     if notes:
         blocks.append(("Noticed about the data", [sentences(notes)]))
     if commands:
@@ -84,38 +86,105 @@ def write_run_report(
 
 
 def _result_blocks(evaluation: Evaluation) -> list[Any]:
-    head, cells = height_table(evaluation.model, evaluation.confidence)
+    what = "IoU" if evaluation.score == "iou" else "RMSE"
     blocks: list[Any] = [
         paragraph(
             f"Scored on {evaluation.tiles} held-out tiles, {evaluation.valid_pixels / 1e6:.2f} million pixels, "
-            f"counts summed over all of them; intervals from a bootstrap over {evaluation.blocks} blocks of ground."
+            f"counts summed over all of them; intervals from a bootstrap over {evaluation.blocks} "
+            f"{_plural(evaluation.unit)}."
         ),
-        table(head, cells),
+        table(*score_table(evaluation)),
         sentences(evaluation.sentences),
-        figure(_baseline_chart(evaluation), "IoU of the model and of four answers that need no training."),
+        figure(
+            _baseline_chart(evaluation),
+            f"{what} of the model and of {_number(len(evaluation.baselines))} answers that need no training.",
+        ),
+        table(*baseline_table(evaluation)),
     ]
-    blocks.append(table(*baseline_table(evaluation)))
     if len(evaluation.sites) > 1:
-        blocks.append(paragraph("By site:"))
-        blocks.append(
-            table(
-                ["site", *[f"IoU {h:g} m" for h in evaluation.heights_m]],
-                [[site, *[_with_interval(row) for row in rows]] for site, rows in evaluation.sites.items()],
-            )
-        )
-    blocks.append(paragraph("Gap share in cells of the ground, observed against mapped:"))
-    blocks.append(
-        table(
-            ["height", "cells", "R2", "RMSE", "MAE", "slope", "intercept"],
-            [
-                [f"{row['height_m']:g} m", f"{row['n_cells']:.0f}"]
-                + [_score(row[name]) for name in ("r2", "rmse", "mae", "slope", "intercept")]
-                for row in evaluation.grid
-            ],
+        by = "site" if evaluation.heights_m or evaluation.score == "rmse" else "group"
+        blocks += [paragraph(f"By {by}:"), table(*site_table(evaluation))]
+    if evaluation.confusion is not None:
+        blocks += _confusion_blocks(evaluation)
+    if evaluation.thin:
+        blocks += _thin_blocks(evaluation)
+    if evaluation.grid:
+        blocks += _grid_blocks(evaluation)
+    notes = list(evaluation.notes)
+    if evaluation.heights_m:
+        notes.append(_violations(evaluation))
+    if evaluation.absent and not evaluation.heights_m:
+        notes.append(f"Without a true pixel here, so in no mean: {', '.join(evaluation.absent)}.")
+    return [*blocks, sentences(notes)] if notes else blocks
+
+
+def _confusion_blocks(evaluation: Evaluation) -> list[Any]:
+    from maskwright.workflows.sample_pictures import confusion_picture
+
+    return [
+        paragraph("Where the pixels of each class went, as a share of the class:"),
+        table(*confusion_table(evaluation)),
+        figure(
+            confusion_picture(evaluation.confusion or [], evaluation.columns),
+            "Confusion matrix: a row for each true class, darker where more of it was called so.",
+        ),
+    ]
+
+
+def _thin_blocks(evaluation: Evaluation) -> list[Any]:
+    rows = [[text, score_text(evaluation.thin[name])] for name, text in _THIN.items() if name in evaluation.thin]
+    return [paragraph("Thin things and outlines, tile by tile:"), table(["score", evaluation.columns[0]], rows)]
+
+
+def _grid_blocks(evaluation: Evaluation) -> list[Any]:
+    head = ["height", "cells", "R2", "RMSE", "MAE", "slope", "intercept"]
+    rows = [
+        [f"{row['height_m']:g} m", f"{row['n_cells']:.0f}"]
+        + [score_text(row[name]) for name in ("r2", "rmse", "mae", "slope", "intercept")]
+        for row in evaluation.grid
+    ]
+    return [paragraph("Gap share in cells of the ground, observed against mapped:"), table(head, rows)]
+
+
+def _image_blocks(evaluation: Evaluation) -> list[Any]:
+    shown = min(_MOST_IMAGES, len(evaluation.images))
+    rest = "" if shown == len(evaluation.images) else " evaluation_images.csv beside this page holds all."
+    return [
+        paragraph(
+            "Whole images as right or wrong; an image counts as holding a class if one pixel of it is that class:"
+        ),
+        table(*sample_table(evaluation)),
+        paragraph(f"{shown} of {len(evaluation.images)} images, the lowest overlap first.{rest}"),
+        table(*image_table(evaluation, shown)),
+    ]
+
+
+def _probability_blocks(evaluation: Evaluation) -> list[Any]:
+    blocks: list[Any] = [table(*probability_table(evaluation))]
+    pairs = {}
+    for column in evaluation.columns[:_MOST_CURVES]:
+        rows = [row for row in evaluation.reliability if row["name"] == column and row["pixels"]]
+        pairs[column] = ([row["mean_probability"] for row in rows], [row["positive_share"] for row in rows])
+    chart = agreement_chart(pairs, x="mean probability", y="share that is true")
+    blocks.append(figure(chart, "Reliability: on the line, a probability means what it says."))
+    return [*blocks, sentences([_cut(evaluation)])]
+
+
+def _cut(evaluation: Evaluation) -> str:
+    point = evaluation.operating_point
+    scaled = f" Outputs are divided by {point['temperature']:.3g} first." if point["temperature"] != 1 else ""
+    if evaluation.task == "multiclass":
+        return f"The likeliest class is called.{scaled}"
+    cuts = sorted(set(point["thresholds"]))
+    each = (
+        f"{cuts[0]:g}"
+        if len(cuts) == 1
+        else ", ".join(
+            f"{value:g} for {name}" for name, value in zip(evaluation.columns, point["thresholds"], strict=True)
         )
     )
-    blocks.append(sentences([*evaluation.notes, _violations(evaluation)]))
-    return blocks
+    chosen = "as the settings say" if point["rule"] == "fixed" else f"chosen on the validation part by {point['rule']}"
+    return f"Called above a probability of {each}, {chosen}.{scaled}"
 
 
 def _violations(evaluation: Evaluation) -> str:
@@ -127,39 +196,55 @@ def _violations(evaluation: Evaluation) -> str:
     )
 
 
-def _curve_blocks(history: Sequence[Mapping[str, Any]], heights_m: Sequence[float]) -> list[Any]:
+def _curve_blocks(history: Sequence[Mapping[str, Any]]) -> list[Any]:
     epochs = [entry["epoch"] for entry in history]
     losses = {name: [entry.get(name) for entry in history] for name in ("train/loss", "val/loss")}
-    scores = {f"{h:g} m": [entry.get(f"val/iou@{h:g}m") for entry in history] for h in heights_m}
-    return [
-        figure(line_chart(epochs, losses, x="epoch", y="loss"), "Loss on training and validation ground."),
-        figure(line_chart(epochs, scores, x="epoch", y="IoU"), "IoU on validation ground, per height."),
-    ]
+    blocks = [figure(line_chart(epochs, losses, x="epoch", y="loss"), "Loss on training and validation data.")]
+    names, label = _scores_over_time(history[-1])
+    if names:
+        curves = {title: [entry.get(key) for entry in history] for key, title in names.items()}
+        blocks.append(figure(line_chart(epochs, curves, x="epoch", y=label), f"{label} on validation data."))
+    return blocks
+
+
+def _scores_over_time(entry: Mapping[str, Any]) -> tuple[dict[str, str], str]:
+    """Keys of the history to draw, with their titles, and the name of the axis."""
+    each = [key for key in entry if key.startswith("val/iou@")][:_MOST_CURVES]
+    if each:
+        return {key: _title(key.partition("@")[2]) for key in each}, "IoU"
+    if "val/iou" in entry:
+        return {"val/iou": "IoU", **({"val/f1": "F1"} if "val/f1" in entry else {})}, "IoU and F1"
+    if "val/rmse" in entry:
+        return {"val/rmse": "RMSE", "val/mae": "MAE"}, "metres"
+    return {}, ""
+
+
+def _title(column: str) -> str:
+    """``5m`` of the history is ``5 m`` on the page."""
+    number = column.removesuffix("m")
+    return f"{number} m" if column.endswith("m") and number.replace(".", "", 1).isdigit() else column
 
 
 def _baseline_chart(evaluation: Evaluation) -> Any:
-    groups = [f"{row.height_m:g} m" for row in evaluation.model]
     series = {"model": evaluation.model, **evaluation.baselines}
+    name = evaluation.score
     return bars_chart(
-        groups,
-        {name: [row.scores["iou"] for row in rows] for name, rows in series.items()},
-        intervals={name: [row.intervals["iou"] for row in rows] for name, rows in series.items()},
-        y="IoU",
+        list(evaluation.columns),
+        {answer: [_finite(row.scores[name]) for row in rows] for answer, rows in series.items()},
+        intervals={answer: [row.intervals[name] for row in rows] for answer, rows in series.items()},
+        y="IoU" if name == "iou" else "RMSE in metres",
     )
 
 
-def _with_interval(row: HeightRow) -> str:
-    return f"{_score(row.scores['iou'])} {_interval(row.intervals['iou'])}"
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
-def _score(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
+def _number(count: int) -> str:
+    words = ("no", "one", "two", "three", "four", "five")
+    return words[count] if count < len(words) else str(count)
 
 
-def _interval(bounds: tuple[float, float]) -> str:
-    low, high = bounds
-    return "" if math.isnan(low) or math.isnan(high) else f"({low:.3f} to {high:.3f})"
-
-
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.1%}"
+def _plural(unit: str) -> str:
+    first, of, rest = unit.partition(" of ")
+    return f"{first}s{of}{rest}"

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from maskwright.checkpoints import save_model
 from maskwright.data.loaders import EvalLoader
 from maskwright.errors import CheckpointError, RunError
-from maskwright.pictures import contact_sheet, height_colors, overlay_heights, shade
+from maskwright.files import write_text
 from maskwright.tracking.history import History
 from maskwright.training import Callback, TrainState
-from maskwright.training.validation import evaluation_mode
 from maskwright.types import Batch, Place
 from maskwright.workflows.report import write_run_report
+from maskwright.workflows.report_tables import image_table, percent_text
+from maskwright.workflows.sample_pictures import sample_sheet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import nn
 
-    from maskwright.data.sources.rasters import HeightRasters
-    from maskwright.tasks.height_gaps import HeightGaps
     from maskwright.tracking.folder import RunFolder
     from maskwright.workflows.assemble import Parts
-    from maskwright.workflows.evaluate import Evaluation
+    from maskwright.workflows.evaluation import Evaluation
+    from maskwright.workflows.operating_point import OperatingPoint
 
 __all__ = ["BestModel", "RunReport", "Samples", "write_final_report"]
 
@@ -63,16 +65,14 @@ class Samples(Callback):
 
     Args:
         folder: Where ``epoch_0001.png`` goes.
-        task: Decodes outputs.
-        loader: Its tiles with most different gap shares are shown.
-        source: Where the surface is read for the background.
+        parts: What the run is made of.
+        loader: Of its tiles those that differ most in what is to be found are shown.
     """
 
-    def __init__(self, folder: Path, task: HeightGaps, loader: EvalLoader, source: HeightRasters) -> None:
+    def __init__(self, folder: Path, parts: Parts, loader: EvalLoader) -> None:
         self.folder = folder
-        self.task = task
+        self.parts = parts
         self.loader = loader
-        self.source = source
         self._shown: EvalLoader | None = None
 
     def on_epoch_end(self, state: TrainState, scores: Mapping[str, float]) -> None:
@@ -80,32 +80,12 @@ class Samples(Callback):
         if state.epoch != 1 and not is_best:
             return
         if self._shown is None:
-            self._shown = EvalLoader(self.source, _spread(self.loader, _SAMPLES), self.task.heights_m, 1)
-        sheet = self._sheet(state, self._shown)
+            self._shown = _loader_of(self.parts, _spread(self.parts, self.loader, _SAMPLES))
+        sheet = sample_sheet(state.model, self.parts, self._shown)
         try:
             sheet.save(self.folder / f"epoch_{state.epoch:04d}.png")
         except OSError as error:
             state.note("warning", message=f"The picture of epoch {state.epoch} was not written: {error}")
-
-    def _sheet(self, state: TrainState, batches: Iterable[Batch]) -> Image:
-        panels: list[tuple[str, np.ndarray]] = []
-        pixel_size_m = {scene.name: scene.grid.pixel_size_m for scene in self.source.scenes}
-        with evaluation_mode(state.model), torch.inference_mode():
-            for batch in batches:
-                on_device = batch.to(state.device)
-                outputs = state.model(on_device.image, on_device.condition)
-                said = self.task.decode(outputs, self.task.heights_m).probs > self.task.probability_threshold
-                true = self.task.target(batch).numpy()
-                for index, place in enumerate(batch.where):
-                    valid = batch.valid[index].numpy()
-                    surface = self.source.surface(place.scene, place.window)
-                    background = shade(surface, pixel_size_m[place.scene])
-                    truth, _ = overlay_heights(background, true[index] & valid)
-                    mapped, _ = overlay_heights(background, said[index].cpu().numpy() & valid)
-                    panels += [(_title(place), background), ("true gaps", truth), ("mapped gaps", mapped)]
-        heights = self.task.heights_m
-        entries = [(f"below {h:g} m", color) for h, color in zip(heights, height_colors(len(heights)), strict=True)]
-        return contact_sheet(panels, columns=3, entries=entries)
 
 
 class RunReport(Callback):
@@ -127,62 +107,128 @@ class RunReport(Callback):
             state.note("warning", message=f"The page was not written: {error}")
 
 
-def write_final_report(folder: RunFolder, parts: Parts, evaluation: Evaluation, lines: Sequence[str]) -> None:
-    """The page with the final numbers."""
-    _write_report(folder, parts, evaluation, lines)
+def write_final_report(
+    folder: RunFolder,
+    parts: Parts,
+    evaluation: Evaluation | None,
+    lines: Sequence[str],
+    *,
+    model: nn.Module,
+    point: OperatingPoint,
+) -> None:
+    """The page with the final numbers and the worst and best tiles, and a table of all images beside it."""
+    drawn: list[tuple[str, Image]] = []
+    if evaluation is not None:
+        shown = {"lowest": evaluation.worst, "highest": evaluation.best}
+        what = "errors" if evaluation.score == "rmse" else "overlap"
+        if evaluation.score == "rmse":
+            shown = {"largest": evaluation.worst, "smallest": evaluation.best}
+        drawn = [
+            (
+                f"The test tiles with the {which} {what}: the picture, what is true, what the model says.",
+                sample_sheet(model, parts, _loader_of(parts, places), point),
+            )
+            for which, places in shown.items()
+            if places
+        ]
+        if evaluation.images:
+            _write_images(folder.path / "evaluation_images.csv", evaluation)
+    _write_report(folder, parts, evaluation, lines, drawn)
+
+
+def _write_images(path: Path, evaluation: Evaluation) -> None:
+    text = io.StringIO()
+    head, cells = image_table(evaluation)
+    csv.writer(text, lineterminator="\n").writerows([head, *cells])
+    write_text(path, text.getvalue())
 
 
 def _write_report(
-    folder: RunFolder, parts: Parts, evaluation: Evaluation | None = None, lines: Sequence[str] = ()
+    folder: RunFolder,
+    parts: Parts,
+    evaluation: Evaluation | None = None,
+    lines: Sequence[str] = (),
+    drawn: Sequence[tuple[str, Image]] = (),
 ) -> None:
     import PIL.Image
 
-    record = folder.record.load()
     pictures = sorted(folder.samples.glob("epoch_*.png"))
-    shown: list[tuple[str, Image]] = []
+    shown = list(drawn)
     if pictures:
         epoch = int(pictures[-1].stem.rpartition("_")[2])
-        shown.append(
-            (f"Validation tiles after epoch {epoch}: surface, true gaps, mapped gaps.", PIL.Image.open(pictures[-1]))
-        )
-    experiment = parts.experiment
-    model = experiment.model
+        what = "surface, true, mapped" if parts.experiment.data.kind == "height_rasters" else "picture, true, called"
+        shown.append((f"Validation tiles after epoch {epoch}: {what}.", PIL.Image.open(pictures[-1])))
     write_run_report(
         folder.report,
-        title=experiment.name,
+        title=parts.experiment.name,
         history=History(folder.history).entries,
-        heights_m=experiment.task.heights_m,
-        facts={
-            "status": "training" if evaluation is None else "finished",
-            "started": str(record.get("started", "")),
-            "model": f"{model.kind}, {model.base_channels} base channels, depth {model.depth}",
-            "device": f"{record.get('device', '')}, {record.get('precision', '')}",
-            "pixel size": ", ".join(
-                f"{size:g} m" for size in sorted({s.grid.pixel_size_m for s in parts.source.scenes})
-            ),
-            "split": parts.split.summary(),
-        },
+        facts=_facts(folder, parts, evaluation, finished=bool(lines)),
         evaluation=evaluation,
         pictures=shown,
+        balance=_balance(parts),
         commands=[line.partition("Next: ")[2] for line in lines if line.startswith("Next: ")],
         notes=[*parts.notes, *(line for line in lines if not line.startswith("Next: "))],
     )
 
 
-def _spread(loader: EvalLoader, count: int) -> list[Place]:
-    """The tiles at even steps between the least and the most gap at the middle height."""
-    shares: list[float] = []
+def _facts(folder: RunFolder, parts: Parts, evaluation: Evaluation | None, *, finished: bool) -> dict[str, str]:
+    """Short lines about the run."""
+    record, model = folder.record.load(), parts.experiment.model
+    facts = {
+        "status": "finished" if finished else "training",
+        "started": str(record.get("started", "")),
+        "task": f"{parts.task.kind}: {', '.join(parts.task.columns)}",
+        "model": f"{model.kind}, {model.base_channels} base channels, depth {model.depth}",
+        "device": f"{record.get('device', '')}, {record.get('precision', '')}",
+    }
+    if parts.experiment.data.kind == "images":
+        source = parts.images
+        facts["images"] = f"{len(source.scenes)}, {source.in_channels} bands of {source.dtype}"
+    else:
+        sizes = sorted({scene.grid.pixel_size_m for scene in parts.source.scenes})
+        facts["pixel size"] = ", ".join(f"{size:g} m" for size in sizes)
+    return facts | {"split": parts.split_summary()}
+
+
+def _balance(parts: Parts) -> tuple[list[str], list[list[str]]] | None:
+    """How common each class is in each part."""
+    if not parts.balance:
+        return None
+    rows = []
+    for part, shares in parts.balance.items():
+        places = parts.split.tiles[part]
+        images = len({place.scene for place in places})
+        rows.append([part, str(images), str(len(places)), *(percent_text(float(share)) for share in shares)])
+    return ["part", "images", "tiles", *parts.task.columns], rows
+
+
+def _loader_of(parts: Parts, places: Sequence[Place]) -> EvalLoader:
+    return EvalLoader(parts.source, places, parts.task.heights_m, 1)
+
+
+def _spread(parts: Parts, loader: EvalLoader, count: int) -> list[Place]:
+    """Tiles at even steps between the least and the most of what is to be found."""
+    amounts: list[float] = []
     places: list[Place] = []
     for batch in loader:
-        assert batch.condition is not None  # the loader asks all heights
-        height = batch.condition[:, batch.condition.shape[1] // 2, None, None]
-        below = ((batch.target < height) & batch.valid).sum(dim=(1, 2))
-        shares += (below / batch.valid.sum(dim=(1, 2)).clamp(min=1)).tolist()
+        amounts += _amounts(parts, batch)
         places += batch.where
-    order = np.argsort(shares, kind="stable")
+    order = np.argsort(amounts, kind="stable")
     steps = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
     return [places[order[step]] for step in np.unique(steps)]
 
 
-def _title(place: Place) -> str:
-    return f"{place.scene} {place.window.row}, {place.window.col}"
+def _amounts(parts: Parts, batch: Batch) -> list[float]:
+    """Of each tile the gap share at the middle height, the mean height, or the pixels of foreground."""
+    target, valid = parts.task.target(batch), batch.valid
+    if parts.task.kind == "height_gaps":
+        found = target[:, target.shape[1] // 2]
+    elif parts.task.kind == "height":
+        found = target[:, 0]
+    else:
+        found = target[:, parts.things.start :].any(dim=1)
+    amount = (found * valid).sum(dim=(1, 2))
+    if parts.experiment.data.kind == "images":  # a sliver at the edge of an image is nothing to look at
+        return [float(pixels) for pixels in amount]
+    amounts: list[float] = (amount / valid.sum(dim=(1, 2)).clamp(min=1)).tolist()
+    return amounts

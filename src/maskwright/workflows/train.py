@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,22 +11,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskwright.config import Experiment, load_experiment, save_experiment
+from maskwright.config import Experiment, HeightGapsTask, load_experiment, save_experiment
 from maskwright.devices import choose_device, choose_precision, seed_everything, settle_process
 from maskwright.errors import MaskwrightError, RunError
 from maskwright.files import write_json
 from maskwright.tracking.environment import describe_environment
 from maskwright.tracking.folder import RunFolder
-from maskwright.workflows.advice import what_would_help
-from maskwright.workflows.assemble import Parts, assemble, data_fingerprint, trained_heights
+from maskwright.workflows.assemble import Parts, assemble, data_fingerprint
 from maskwright.workflows.evaluate import Evaluation, Progress, evaluate_part
+from maskwright.workflows.last_lines import last_lines
+from maskwright.workflows.model_description import describe_model
+from maskwright.workflows.operating_point import OperatingPoint, find_operating_point
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from maskwright.data.loaders import EvalLoader, TrainLoader
     from maskwright.tracking.manifest import CheckpointRecord
     from maskwright.training import Trainer, TrainResult
 
-__all__ = ["TrainOutcome", "describe_model", "resume", "train"]
+__all__ = ["TrainOutcome", "resume", "train"]
 
 log = logging.getLogger("maskwright")
 Say = Callable[[str], None]
@@ -43,7 +46,7 @@ class TrainOutcome:
         stop_reason: Why it ended before its last epoch; None if it did not.
         best_score: Best monitored score; None if none was computed.
         best_epoch: Its epoch, from 1.
-        evaluation: Numbers on the test ground; None if the run was stopped.
+        evaluation: Numbers on the test part; None if the run was stopped or there is no such part.
         lines: The last lines for the screen.
     """
 
@@ -118,36 +121,6 @@ def resume(
     return _run(parts, folder, choices, continued=True, say=say, progress=progress, callbacks=callbacks)
 
 
-def describe_model(parts: Parts) -> dict[str, Any]:
-    """What prediction must repeat: the plain values of ``model.json``."""
-    experiment, source = parts.experiment, parts.source
-    train_scenes = {place.scene for place in parts.split.tiles["train"]}
-    sizes = [scene.grid.pixel_size_m for scene in source.scenes if scene.name in train_scenes]
-    low, high = trained_heights(experiment)
-    return {
-        "task": parts.task.to_dict(),
-        "model": experiment.model.model_dump(mode="json"),
-        "in_channels": source.in_channels,
-        "batch_size": experiment.data.loader.batch_size,
-        "input": experiment.data.input,
-        "normaliser": source.normaliser.to_dict(),
-        "heights_m": list(experiment.task.heights_m),
-        "trained_range_m": [low, high],
-        "condition_scale": experiment.task.condition_scale_m,
-        "pixel_size_m": [min(sizes), max(sizes)],
-        "tile_px": experiment.data.tiles.size_px,
-        "probability_threshold": experiment.metrics.probability_threshold,
-        "prediction": experiment.prediction.to_dict(),
-        "nodata": _nodata_rules(experiment),
-    }
-
-
-def _nodata_rules(experiment: Experiment) -> dict[str, float | str | None]:
-    """What means "not measured", by kind of raster, where the files do not say it themselves."""
-    data = experiment.data
-    return {"dsm": data.nodata, "chm": data.nodata if data.chm_nodata == "tag" else data.chm_nodata}
-
-
 def _run(
     parts: Parts,
     folder: RunFolder,
@@ -200,17 +173,12 @@ def _build_trainer(
     from maskwright.training import Trainer
     from maskwright.workflows.run_pages import BestModel, RunReport, Samples
 
-    experiment, task = parts.experiment, parts.experiment.task
-    # A network without condition answers all its heights at once, so every sample asks all of them.
-    fixed = not experiment.model.conditioned
+    experiment = parts.experiment
     train_loader, eval_loaders = build_loaders(
         experiment.data,
         parts.source,
         parts.split,
-        heights_m=task.heights_m,
-        train_heights_m=task.heights_m if fixed else (task.train_heights_m or task.heights_m),
-        train_range_m=None if fixed else task.train_range_m,
-        heights_per_sample=len(task.heights_m) if fixed else task.heights_per_sample,
+        **_heights_asked(experiment),
         seed=experiment.training.seed,
         device=device,
     )
@@ -231,12 +199,27 @@ def _build_trainer(
         description=description,
         callbacks=[
             BestModel(folder.model, description),
-            Samples(folder.samples, parts.task, eval_loaders["val"], parts.source),
+            Samples(folder.samples, parts, eval_loaders["val"]),
             RunReport(folder, parts),
             *callbacks,
         ],
     )
     return trainer, (train_loader, eval_loaders)
+
+
+def _heights_asked(experiment: Experiment) -> dict[str, Any]:
+    """What the loaders ask of each tile: heights in metres, for the one task that is asked for heights."""
+    task = experiment.task
+    if not isinstance(task, HeightGapsTask):
+        return {}
+    # A network without condition answers all its heights at once, so every sample asks all of them.
+    fixed = not experiment.model.conditioned
+    return {
+        "heights_m": task.heights_m,
+        "train_heights_m": task.heights_m if fixed else (task.train_heights_m or task.heights_m),
+        "train_range_m": None if fixed else task.train_range_m,
+        "heights_per_sample": len(task.heights_m) if fixed else task.heights_per_sample,
+    }
 
 
 def _finish(
@@ -255,26 +238,18 @@ def _finish(
     if result.best_epoch is None:
         log.warning("%s never had a value, so the weights of the last epoch are kept.", trainer.monitor.name)
     model = trainer.model.eval() if result.best_epoch is None else trainer.best_model()
-    evaluation = evaluate_part(
-        model.to(trainer.state.device),
-        parts.task,
-        loaders[1]["test"],
-        parts.source,
-        parts.split,
-        part="test",
-        heights_m=experiment.task.heights_m,
-        metrics=experiment.metrics,
-        progress=progress,
-    )
-    scores = {
-        trainer.monitor.name: result.best_score,
-        "test": {f"iou@{row.height_m:g}m": row.scores["iou"] for row in evaluation.model},
-    }
-    save_model(folder.model, model, describe_model(parts) | {"scores": scores})
-    write_json(folder.path / "evaluation.json", evaluation.to_dict())
-    lines = _last_lines(parts, folder, trainer, result, evaluation)
+    model = model.to(trainer.state.device)
+    heights = parts.heights_m
+    point = find_operating_point(model, parts.task, loaders[1]["val"], heights, experiment.metrics)
+    evaluation = _evaluated(parts, model, loaders[1]["test"], point, heights, progress)
+    scores: dict[str, Any] = {trainer.monitor.name: result.best_score}
+    if evaluation is not None:
+        scores["test"] = _named_scores(evaluation)
+        write_json(folder.path / "evaluation.json", evaluation.to_dict())
+    save_model(folder.model, model, describe_model(parts, point) | {"scores": scores})
+    lines = last_lines(parts, folder, trainer, result, evaluation)
     try:
-        write_final_report(folder, parts, evaluation, lines)
+        write_final_report(folder, parts, evaluation, lines, model=model, point=point)
     except RunError as error:  # the numbers are known; a page that cannot be written must not hide them
         log.warning("The page was not written: %s", error)
     folder.record.update(
@@ -284,49 +259,38 @@ def _finish(
     return TrainOutcome(folder, True, result.stop_reason, result.best_score, result.best_epoch, evaluation, lines)
 
 
-def _last_lines(
-    parts: Parts, folder: RunFolder, trainer: Trainer, result: TrainResult, evaluation: Evaluation
-) -> tuple[str, ...]:
-    monitored = f"{trainer.monitor.name} {_number(result.best_score)}"
-    best = max(
-        (row for row in evaluation.model if not math.isnan(row.scores["iou"])),
-        key=lambda row: row.scores["iou"],
-        default=None,
+def _evaluated(
+    parts: Parts,
+    model: nn.Module,
+    loader: EvalLoader,
+    point: OperatingPoint,
+    heights: Sequence[float],
+    progress: Progress | None,
+) -> Evaluation | None:
+    """The numbers on the test part; None where a list of images leaves it empty."""
+    if not parts.split.tiles["test"]:
+        return None
+    return evaluate_part(
+        model,
+        parts.task,
+        loader,
+        parts.source,
+        parts.split,
+        part="test",
+        heights_m=heights,
+        metrics=parts.experiment.metrics,
+        point=point,
+        progress=progress,
     )
-    if best is None:
-        score = f"Best: {monitored} in epoch {result.best_epoch}; the test ground holds no gap."
-    else:
-        low, high = best.intervals["iou"]
-        score = (
-            f"Best: test IoU {best.scores['iou']:.3f} at {best.height_m:g} m "
-            f"({evaluation.confidence:.0%} interval {low:.3f} to {high:.3f}), "
-            f"mean over heights {evaluation.mean_iou:.3f}, weights of epoch {result.best_epoch} ({monitored})."
-        )
-    help_line = what_would_help(
-        result.history,
-        monitor=trainer.monitor.name,
-        higher_is_better=trainer.monitor.mode == "max",
-        best_epoch=result.best_epoch or 0,
-        epochs=parts.experiment.training.epochs,
-        per_height={row.height_m: row.scores["iou"] for row in evaluation.model},
-        train_tiles=len(parts.split.tiles["train"]),
-    )
-    return (score, f"What would help most: {help_line}", f"Next: {_predict_command(parts, folder)}")
 
 
-def _predict_command(parts: Parts, folder: RunFolder) -> str:
-    """The command that maps a test site; a word in capitals where the experiment holds no raster of the right kind."""
-    data, on_test = parts.experiment.data, {place.scene for place in parts.split.tiles["test"]}
-    kind = "chm" if data.input == "chm" else "dsm"
-    fitting = [site for site in parts.source.sites if site.name in on_test and getattr(site, kind) is not None]
-    if data.input == "both":
-        fitting = [site for site in fitting if site.chm is not None]
-    raster = str(getattr(fitting[0], kind)) if fitting else f"YOUR_{kind.upper()}.tif"
-    words = ["maskwright", "predict", str(folder.path), raster]
-    if data.input == "both":
-        words += ["--chm", str(fitting[0].chm) if fitting else "YOUR_CHM.tif"]
-    words += ["--heights", *(f"{height:g}" for height in parts.experiment.task.heights_m), "--out", "maps"]
-    return shlex.join(words)
+def _named_scores(evaluation: Evaluation) -> dict[str, float]:
+    """The deciding score of each column: ``iou@5m``, ``iou@crack``, ``rmse``."""
+    name = evaluation.score
+    if name == "rmse":
+        return dict(evaluation.model[0].scores)
+    columns = [f"{row.height_m:g}m" if row.height_m is not None else row.column for row in evaluation.model]
+    return {f"{name}@{column}": row.scores[name] for column, row in zip(columns, evaluation.model, strict=True)}
 
 
 def _stopped(folder: RunFolder, trainer: Trainer, result: TrainResult) -> TrainOutcome:
@@ -352,19 +316,33 @@ def _number(score: float | None) -> str:
 
 
 def _introduce(parts: Parts, folder: RunFolder, device: Any, precision: str, process: dict[str, Any], say: Say) -> None:
-    sizes = sorted({round(scene.grid.pixel_size_m, 3) for scene in parts.source.scenes})
     for note in parts.notes:
         say(note)
         log.warning("%s", note)
     lines = [
-        parts.split.summary(),
-        f"Pixel size {', '.join(f'{size:g}' for size in sizes)} m; {parts.task.kind} at "
-        f"{', '.join(f'{height:g}' for height in parts.task.heights_m)} m.",
+        parts.split_summary(),
+        *_what_is_learned(parts),
         f"Device {device}, {precision}, {process.get('threads')} threads. Run folder {folder.path}",
     ]
     for line in lines:
         say(line)
         log.info("%s", line)
+
+
+def _what_is_learned(parts: Parts) -> list[str]:
+    """The task in a line, and how common its classes are in each part."""
+    task = parts.task
+    if parts.experiment.data.kind == "height_rasters":
+        sizes = sorted({round(scene.grid.pixel_size_m, 3) for scene in parts.source.scenes})
+        heights = ", ".join(f"{height:g}" for height in task.heights_m)
+        what = f"height_gaps at {heights} m" if heights else "height in metres"
+        return [f"Pixel size {', '.join(f'{size:g}' for size in sizes)} m; {what}."]
+    bands = f"{parts.images.in_channels} bands of {parts.images.dtype}"
+    lines = [f"{len(parts.source.scenes)} images, {bands}; {task.kind}: {', '.join(task.columns)}."]
+    for part, shares in parts.balance.items():
+        each = ", ".join(f"{name} {share:.2%}" for name, share in zip(task.columns, shares, strict=True))
+        lines.append(f"{part}: {each} of the pixels.")
+    return lines
 
 
 def _write_manifest(parts: Parts, folder: RunFolder) -> None:
@@ -377,7 +355,7 @@ def _check_same_data(parts: Parts, folder: RunFolder) -> None:
     recorded = folder.record.load().get("data")
     if recorded is not None and recorded != data_fingerprint(parts.source):
         raise RunError(
-            f"The rasters of {folder.path.name} have changed since it was begun, so it cannot continue exactly. "
+            f"The data of {folder.path.name} has changed since it was begun, so it cannot continue exactly. "
             "Put the old files back, or start a new run."
         )
 

@@ -87,10 +87,16 @@ def test_kinds_are_a_choice_and_their_own_settings_say_when_they_exist() -> None
 
 
 def test_every_setting_is_listed_once() -> None:
-    paths = [spec.path for spec in field_specs(Experiment)]
-    assert len(paths) == len(set(paths))
-    assert paths[0] == "name"
-    assert all(spec.type != "section" for spec in field_specs(Experiment))
+    specs = field_specs(Experiment)
+    places = [(spec.path, spec.when) for spec in specs]
+    assert len(places) == len(set(places))
+    assert specs[0].path == "name"
+    assert all(spec.type != "section" for spec in specs)
+
+
+def test_a_setting_that_means_other_things_by_kind_is_told_for_each() -> None:
+    folders = [spec for spec in field_specs(Experiment) if spec.path == "data.folder"]
+    assert [spec.when for spec in folders] == ["data.kind = height_rasters", "data.kind = images"]
 
 
 def test_a_single_section_can_be_listed_under_a_prefix() -> None:

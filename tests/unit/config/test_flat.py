@@ -97,37 +97,42 @@ def test_the_dictionary_of_the_training_thread_converts_where_it_can() -> None:
     assert experiment.tracking.output_dir == Path("/models")
 
 
-def test_the_printed_dictionary_says_for_each_value_why_it_has_no_place() -> None:
-    told = faults(
-        architecture="unet",
-        encoder="resnet34",
-        encoder_weights="imagenet",
-        num_epochs=50,
-        split_dir="data/splits",
-        images_dir="data/images",
-        masks_dir="data/masks",
+def test_the_printed_dictionary_of_photographs_converts() -> None:
+    experiment = from_flat(
+        {
+            "architecture": "unet",
+            "encoder": "resnet34",
+            "encoder_weights": "imagenet",
+            "num_epochs": 50,
+            "split_dir": "data/splits",
+            "images_dir": "data/images",
+            "masks_dir": "data/masks",
+            "image_width": 512,
+            "image_height": 512,
+            "augmentation_prob": 0.25,
+        }
     )
-    place = "has no place in this version's settings"
-    folders = "folders of photographs and masks are no data source; give height rasters by data="
-    encoders = "for a ready-made encoder set model.kind: smp and model.encoder in the experiment"
-    assert told == [
-        f'encoder: "resnet34" {place}: {encoders}.',
-        f'encoder_weights: "imagenet" {place}: {encoders}.',
-        f'split_dir: "data/splits" {place}: {folders}.',
-        f'images_dir: "data/images" {place}: {folders}.',
-        f'masks_dir: "data/masks" {place}: {folders}.',
-    ]
+    assert (experiment.task.kind, experiment.data.kind) == ("binary", "images")
+    assert experiment.data.images == Path("data/images").absolute()
+    assert experiment.data.labels.folder == Path("data/masks").absolute()
+    assert (experiment.data.split.by, experiment.data.split.files) == ("files", Path("data/splits").absolute())
+    assert (experiment.data.resize_px, experiment.data.tiles.size_px) == ((512, 512), 512)
+    assert experiment.data.augment.strength == 0.5
+    model = experiment.model
+    assert (model.kind, model.decoder, model.encoder, model.encoder_weights) == ("smp", "unet", "resnet34", "imagenet")
+
+
+def test_weights_by_height_are_measured() -> None:
+    assert convert(use_threshold_weights=True).loss.height_weights == "rare_gaps"
+    assert convert(use_threshold_weights=False).loss.height_weights == "none"
 
 
 @pytest.mark.parametrize(
     ("name", "value", "off"),
     [
-        ("encoder", "resnet34", None),
         ("encoder_weights", "imagenet", "None"),
-        ("images_dir", "x", ""),
         ("use_tensorboard", True, False),
         ("vis_save_frequency", 5, 0),
-        ("use_threshold_weights", True, False),
         ("threshold_weight_adjustment", {"5": 2}, None),
         ("use_droppath", True, False),
         ("droppath_final_prob", 0.2, 0.0),
@@ -253,7 +258,7 @@ def test_a_value_of_the_wrong_type_is_refused_not_crashed_on() -> None:
 
 
 def test_all_faults_are_told_at_once() -> None:
-    assert len(faults(epochs=0, encoder="resnet34", foo=1)) == 3
+    assert len(faults(epochs=0, use_tensorboard=True, foo=1)) == 3
 
 
 def test_data_may_be_a_folder_a_mapping_or_a_section(tmp_path: Path) -> None:

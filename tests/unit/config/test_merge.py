@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from maskwright.config.experiment import Experiment
-from maskwright.config.merge import merge, put, tidy
+from maskwright.config.merge import kinds_said, merge, put, tidy
 from maskwright.config.yaml_tree import Mark, Node, parse_yaml, plain
 
 FIRST, SECOND = Mark("first"), Mark("second")
@@ -49,3 +49,19 @@ def test_unknown_names_leave_the_tree_and_required_sections_enter_it() -> None:
     tree, faults = tidy(parse_yaml("name: x\ncolour: red\ntraining:\n", "demo.yaml"), Experiment)
     assert plain(tree) == {"name": "x", "training": {}, "data": {}}
     assert [str(fault).partition(" Known")[0] for fault in faults] == ["colour: unknown setting (demo.yaml, line 2)."]
+
+
+def test_the_last_said_kind_of_several_trees_counts() -> None:
+    trees = [
+        parse_yaml(text, "x") for text in ("task: {kind: binary}\nname: a", "task: {kind: height}", "data: {a: 1}")
+    ]
+    assert kinds_said(trees) == {"task": "height"}
+    assert kinds_said([Node(None, FIRST)]) == {}
+
+
+def test_an_unsaid_kind_of_the_first_tree_is_what_all_trees_together_imply() -> None:
+    photos = parse_yaml("data: {folder: x}", "first")
+    over = parse_yaml("task: {kind: binary}\ndata: {kind: images}", "second")
+    assert plain(merge(photos, over, Experiment))["data"] == {"folder": "x", "kind": "images"}
+    rasters = parse_yaml("task: {kind: height}\ndata: {kind: images}", "second")
+    assert plain(merge(photos, rasters, Experiment))["data"] == {"kind": "images"}

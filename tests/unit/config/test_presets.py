@@ -24,7 +24,17 @@ def test_every_preset_leaves_the_place_of_the_data_open(name: str) -> None:
 
 def test_the_tiers_and_recipes_are_there_and_described() -> None:
     known = presets()
-    assert list(known) == ["forestgaps_default", "forestgaps_method", "minimal", "production", "quick"]
+    assert list(known) == [
+        "coronary_document",
+        "defects",
+        "defects_document",
+        "forestgaps_default",
+        "forestgaps_method",
+        "minimal",
+        "production",
+        "quick",
+        "vessels_cracks",
+    ]
     assert all(text.endswith(".") and len(text) > 20 for text in known.values())
 
 
@@ -38,6 +48,10 @@ def test_the_tiers_have_the_documented_lengths(tmp_path: Path) -> None:
         "production": 50,
         "forestgaps_default": 50,
         "forestgaps_method": 30,
+        "coronary_document": 50,
+        "defects": 60,
+        "defects_document": 50,
+        "vessels_cracks": 60,
     }
 
 
@@ -60,3 +74,25 @@ def test_the_method_is_said_as_far_as_settings_can(tmp_path: Path) -> None:
     assert experiment.optim.optimizer.lr == 1e-3
     assert experiment.data.loader.batch_size == 16
     assert experiment.callbacks.early_stopping.patience == 10
+
+
+def test_the_defaults_of_the_documents_on_photographs_are_said(tmp_path: Path) -> None:
+    defects = load_experiment("preset:defects_document", [f"data.folder={tmp_path}"])
+    assert (defects.model.kind, defects.model.decoder, defects.model.encoder) == ("smp", "unet", "resnet34")
+    assert (defects.loss.dice, defects.loss.bce, defects.loss.focal) == (0.5, 0.3, 0.2)
+    assert (defects.data.resize_px, defects.data.loader.batch_size) == ((512, 512), 8)
+    assert (defects.optim.optimizer.lr, defects.optim.optimizer.weight_decay) == (1e-4, 1e-5)
+    coronary = load_experiment("preset:coronary_document", [f"data.folder={tmp_path}"])
+    assert (coronary.loss.dice, coronary.loss.bce, coronary.loss.focal) == (0.7, 0.3, 0.0)
+    assert (coronary.model.base_channels, coronary.data.tiles.size_px) == (64, 128)
+    assert coronary.callbacks.monitor == "val/dice"
+
+
+def test_thin_things_are_kept_connected_and_rare_ones_are_shown(tmp_path: Path) -> None:
+    thin = load_experiment("preset:vessels_cracks", [f"data.folder={tmp_path}"])
+    assert min(thin.loss.cldice, thin.loss.dice, thin.loss.bce) > 0
+    rare = load_experiment("preset:defects", [f"data.folder={tmp_path}"])
+    for experiment in (thin, rare):
+        assert experiment.data.balance.by == "foreground"
+        assert experiment.data.augment.centre_p == 0.5
+    assert rare.loss.tversky_beta > rare.loss.tversky_alpha

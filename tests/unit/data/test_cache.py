@@ -31,7 +31,8 @@ class Filler:
 
 
 def _files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
+    """Everything but locks and the sum of all sizes."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock" and path.name != "total")
 
 
 def test_an_array_is_made_once_and_found_again(tmp_path: Path) -> None:
@@ -262,3 +263,131 @@ def test_the_variable_names_the_default_folder(tmp_path: Path, monkeypatch: pyte
     assert default_cache_folder() == tmp_path
     monkeypatch.delenv("MASKWRIGHT_CACHE")
     assert default_cache_folder().name == "maskwright"
+
+
+def _many(cache: Cache, count: int, start: int = 0) -> None:
+    for number in range(start, start + count):
+        cache.array(recipe_key({"n": number}), (100,), np.uint8, Filler())
+
+
+def test_a_new_entry_among_many_looks_at_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path)
+    _many(cache, 1)
+    monkeypatch.setattr(cache, "_entries", lambda: pytest.fail("looked at all entries"))
+    _many(cache, 20, start=1)
+    assert len(list(tmp_path.glob("*.lock"))) == 1  # that of the room
+
+
+def test_the_bound_holds_with_many_entries_and_processes(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    bound = 30 * 228
+
+    def work(start: int) -> None:
+        for number in range(start, start + 40):  # a fresh object holds nothing but its own entry
+            Cache(tmp_path, bound).array(recipe_key({"n": number}), (100,), np.uint8, Filler())
+
+    children = [context.Process(target=work, args=(100 * index,)) for index in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0, 0, 0]
+    assert 10 * 228 < Cache(tmp_path).size_bytes() <= bound
+    assert int((tmp_path / "total").read_text()) >= Cache(tmp_path).size_bytes()
+
+
+def test_a_lost_or_wrong_sum_is_counted_again(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, 10_000)
+    _many(cache, 3)
+    for damage in ("", "nonsense", "99999"):
+        (tmp_path / "total").write_text(damage)
+        cache.array(recipe_key({"damage": damage}), (100,), np.uint8, Filler())
+        assert int((tmp_path / "total").read_text()) == cache.size_bytes()
+
+
+def test_whether_a_data_set_fits_counts_bound_disk_and_what_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Cache(tmp_path / "none", 1000).fits(1000)
+    assert not Cache(tmp_path / "none", 1000).fits(1001)
+    cache = Cache(tmp_path, 10_000)
+    cache.array(KEY, (1000,), np.uint8, Filler())
+    assert cache.fits(10_000 - 1128)
+    assert not cache.fits(10_001 - 1128)
+    assert Cache(tmp_path, 10_000).fits(10_000)  # what nobody holds makes room
+    monkeypatch.setattr(cache_module, "free_bytes", lambda folder: 64 * 2**20 + 500)
+    assert Cache(tmp_path, 10_000).fits(500 + 1128)
+    assert not Cache(tmp_path, 10_000).fits(501 + 1128)
+    assert not cache.fits(501)
+
+
+def test_entries_tell_people_what_lies_there(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.array(KEY, (1000,), np.uint8, Filler(), note="site a")
+    cache.array(OTHER, (10,), np.uint8, Filler(), note="site b")
+    os.utime(tmp_path / f"{OTHER}.json", (1000, 1000))
+    found = cache.entries()
+    assert [(entry.key, entry.note, entry.bytes) for entry in found] == [(OTHER, "site b", 138), (KEY, "site a", 1128)]
+    assert found[0].used_at == 1000
+    assert abs(found[1].used_at - time.time()) < 60
+
+
+def test_cleaning_by_age_size_and_altogether(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    assert Cache(tmp_path / "none").clean(everything=True) == 0
+    _many(cache, 4)
+    keys = [recipe_key({"n": number}) for number in range(4)]
+    now = time.time()
+    for key, days in zip(keys, (40, 30, 20, 10), strict=True):
+        os.utime(tmp_path / f"{key}.json", (now - days * 86400, now - days * 86400))
+    assert cache.clean(older_than_days=35) == 228
+    assert cache.clean(older_than_days=35) == 0
+    assert cache.clean(to_bytes=500) == 228
+    assert sorted(entry.key for entry in cache.entries()) == sorted(keys[2:])
+    assert int((tmp_path / "total").read_text()) == 456
+    assert cache.clean(everything=True) == 456
+    assert _files(tmp_path) == []
+
+
+def test_a_line_of_hashes_cut_by_a_kill_costs_only_that_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / f"{number}.bin" for number in range(3)]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+        os.utime(path, (1000, 1000))
+    folder = tmp_path / "cache"
+    for path in paths[:2]:
+        Cache(folder).content_hash(path)
+    memory = folder / "hashes.jsonl"
+    memory.write_bytes(memory.read_bytes()[:-20])
+    Cache(folder).content_hash(paths[2])
+    hashed: list[Path] = []
+    monkeypatch.setattr(cache_module, "sha256_file", lambda file: hashed.append(file) or "0" * 64)
+    fresh = Cache(folder)
+    for path in paths:
+        fresh.content_hash(path)
+    assert hashed == [paths[1]]
+
+
+def test_hashes_another_process_added_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, folder = tmp_path / "a.bin", tmp_path / "cache"
+    path.write_bytes(b"one")
+    os.utime(path, (1000, 1000))
+    other = tmp_path / "b.bin"
+    other.write_bytes(b"two")
+    os.utime(other, (1000, 1000))
+    mine = Cache(folder)
+    mine.content_hash(other)
+    digest = Cache(folder).content_hash(path)
+    monkeypatch.setattr(cache_module, "sha256_file", lambda file: pytest.fail("hashed again"))
+    assert mine.content_hash(path) == digest
+
+
+def test_many_stale_hashes_are_thrown_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "_STALE_HASHES", 0)
+    path, cache = tmp_path / "a.bin", Cache(tmp_path / "cache")
+    for number in range(12):
+        path.write_bytes(b"x" * number)
+        os.utime(path, (1000 + number, 1000 + number))
+        cache.content_hash(path)
+    assert len((tmp_path / "cache" / "hashes.jsonl").read_text().splitlines()) < 10
+    assert Cache(tmp_path / "cache").content_hash(path) == hashlib.sha256(b"x" * 11).hexdigest()

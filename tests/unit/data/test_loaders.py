@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch.utils.data import get_worker_info
 
-from maskwright.data.loaders import EvalLoader, TrainLoader, masks
+from maskwright.data.image_augment import ImageChanger
+from maskwright.data.loaders import EvalLoader, TrainLoader, choose_workers, masks
 from maskwright.data.regions import Region, Split
-from maskwright.data.sampling import Augment, HeightChoice, TrainPlan
+from maskwright.data.sampling import Augment, HeightChoice, ImageAugment, TrainPlan
 from maskwright.data.sources.interface import Grid, Scene
 from maskwright.data.targets import gap_mask
 from maskwright.data.tiles import tile_grid
@@ -232,3 +233,67 @@ def test_masks_of_an_unknown_form_or_without_heights_are_refused() -> None:
         next(masks(loader_of(source).batches(0), "list"))  # type: ignore[arg-type]
     with pytest.raises(DataError, match="These batches ask no heights"):
         next(masks(EvalLoader(source, split_of(source).tiles["train"], (), 8)))
+
+
+class Photographs(Hills):
+    """A source of class ids in three bands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_channels = 3
+
+    def sample(self, scene: str, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        _, target, valid = super().sample(scene, window)
+        image = np.stack([target / 30] * 3).astype(np.float32)
+        return image, np.where(valid, target > 10, 0).astype(np.int64), valid
+
+
+def photo_loader(workers: int = 0, batch_size: int = 8, **options: object) -> TrainLoader:
+    source = Photographs()
+    rich = ImageAugment(flip_p=0.5, rotate_p=0.5, elastic_p=0.5, color_p=0.5, blur_p=0.5, noise_p=0.5, mixup_p=0.3)
+    plan = TrainPlan(split_of(source), None, rich, seed=7)
+    change = ImageChanger(rich, in_channels=3, largest=255.0)
+    return TrainLoader(
+        source,
+        plan,
+        batch_size=batch_size,
+        workers=workers,
+        change=change,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def test_batches_of_images_have_class_ids_and_no_heights() -> None:
+    batch = next(photo_loader().batches(0))
+    assert batch.condition is None
+    assert batch.target.dtype == torch.int64
+    assert batch.mix is not None
+    assert (batch.mix.target.shape, batch.mix.share.shape) == (batch.target.shape, (8,))
+    assert len(batch) == len(batch.where) == 8
+
+
+def test_images_are_changed_alike_with_workers_and_whatever_the_size_of_a_batch() -> None:
+    def stacked(loader: TrainLoader, name: str) -> torch.Tensor:
+        return torch.cat([getattr(batch, name) for batch in loader.batches(2)])
+
+    for name in ("image", "target", "valid"):
+        expected = stacked(photo_loader(), name)
+        assert torch.equal(stacked(photo_loader(workers=2), name), expected)
+        assert torch.equal(stacked(photo_loader(batch_size=5), name), expected)
+
+
+def test_a_smaller_last_batch_may_be_left_out() -> None:
+    loader = loader_of(Hills(), drop_last=True)
+    assert [len(batch) for batch in loader.batches(0)] == [8] * 6
+    assert len(loader) == 6
+    with pytest.raises(DataError, match="drop_last leaves no batch: an epoch has 50 samples and a batch 64"):
+        photo_loader(batch_size=64, drop_last=True)
+
+
+def test_workers_are_chosen_by_what_reading_costs() -> None:
+    assert choose_workers(3, cached=True) == 3
+    assert choose_workers("auto", cached=True, cores=16) == 0
+    assert choose_workers("auto", cached=False, cores=16) == 8
+    assert choose_workers("auto", cached=False, cores=4) == 3
+    assert choose_workers("auto", cached=False, cores=1) == 0
+    assert loader_of(Hills(), workers="auto").workers == 0  # type: ignore[arg-type]

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from maskwright.data.regions import Region, Split
-from maskwright.data.sampling import Augment, Draw, HeightChoice, TrainPlan, rng
+from maskwright.data.sampling import Augment, Draw, HeightChoice, ImageAugment, TrainPlan, rng
 from maskwright.data.sources.interface import Grid
 from maskwright.data.tiles import tiles_within
 from maskwright.errors import DataError
@@ -79,7 +82,7 @@ def test_shifted_windows_stay_inside_their_region_and_reach_all_of_it() -> None:
 def test_a_shift_is_at_most_half_a_tile() -> None:
     plan = TrainPlan(split_of(320, 320), LIST, Augment(), seed=1)
     for position in range(500):
-        moved, still = plan.draw(0, position).place.window, plan.places[plan._tile(position)].window
+        moved, still = plan.draw(0, position).place.window, plan.places[plan._order.tile(0, position)].window
         assert abs(moved.row - still.row) <= 16
         assert abs(moved.col - still.col) <= 16
 
@@ -186,3 +189,59 @@ def test_random_numbers_of_neighbouring_samples_are_unrelated() -> None:
         for stream in range(2)
     }
     assert len(values) == 54
+
+
+def test_samples_of_heights_are_what_they_have_always_been() -> None:
+    plan = TrainPlan(split_of(), LIST, replace(EVERYTHING, clearing_p=0.3), seed=3, samples_per_epoch=20)
+    names = [field.name for field in fields(Draw) if field.name not in ("image", "mix")]
+    told = "".join(
+        repr([getattr(plan.draw(epoch, position), name) for name in names])
+        for epoch in range(3)
+        for position in range(20)
+    )
+    assert hashlib.sha256(told.encode()).hexdigest()[:16] == "4a6efea74b6d5163"
+
+
+IMAGES = ImageAugment(flip_p=0.5, turn_p=0.5, rotate_p=0.5, noise_p=0.5, mixup_p=0.5, centre_p=0.5)
+
+
+def centres(scene: str) -> dict[int, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {0: rng.integers(0, 400, (300, 2)).astype(np.int32), 2: np.array([[5, 5], [150, 100], [20, 320]], np.int32)}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.integers(0, 50), st.integers(0, 200))
+def test_a_sample_of_images_is_a_function_of_seed_epoch_and_position_alone(
+    seed: int, epoch: int, position: int
+) -> None:
+    plans = [TrainPlan(split_of(), None, IMAGES, seed=seed, centres=centres) for _ in range(2)]
+    plans[1].draw(epoch + 1, position + 1)
+    assert plans[0].draw(epoch, position) == plans[1].draw(epoch, position)
+    assert plans[0].draw(epoch, position).heights_m == ()
+
+
+def test_centred_windows_show_their_pixel_in_the_middle_and_never_leave_their_region() -> None:
+    plan = TrainPlan(split_of(), None, replace(IMAGES, centre_p=1.0, mixup_p=0.0), seed=1, centres=centres)
+    rare = 0
+    for position in range(400):
+        window = plan.draw(0, position).place.window
+        assert 0 <= window.row <= 200 - 32
+        assert 0 <= window.col <= 170 - 32
+        rare += window in (Window(0, 0, 32, 32), Window(150 - 16, 100 - 16, 32, 32))
+    assert 150 < rare < 250  # one of two classes present, whatever its share of the pixels
+
+
+def test_centred_samples_need_known_pixels() -> None:
+    with pytest.raises(DataError, match=r"data\.augment\.centre_p"):
+        TrainPlan(split_of(), None, IMAGES, seed=1)
+
+
+def test_partners_are_tiles_of_the_training_part_with_changes_of_their_own() -> None:
+    plan = TrainPlan(split_of(), None, replace(IMAGES, centre_p=0.0, jitter=False), seed=1)
+    mixes = [draw.mix for draw in (plan.draw(0, position) for position in range(400)) if draw.mix is not None]
+    assert 150 < len(mixes) < 250
+    assert all(mix.partner.place in plan.places and 0.5 <= mix.share <= 1.0 for mix in mixes)
+    assert len({mix.partner.seed for mix in mixes}) == len(mixes)
+    told = plan.draw(0, next(p for p in range(400) if plan.draw(0, p).mix)).describe()
+    assert set(told["mix"]) == {"share", "partner"}

@@ -16,8 +16,6 @@ from maskwright.metrics import (
     build_grid_meter,
     build_meter,
     mode_of,
-    monitor_key,
-    resolve_monitor,
 )
 
 
@@ -64,23 +62,6 @@ def test_each_name_knows_its_direction(name: str, mode: str) -> None:
     assert mode_of(name) == mode
 
 
-@pytest.mark.parametrize(
-    ("name", "key"),
-    [
-        ("val_iou", "val/iou"),
-        ("val.iou@5m", "val/iou@5m"),
-        ("val/iou", "val/iou"),
-        ("val_total_loss", "val/loss"),
-        ("val/total_loss", "val/loss"),
-        ("train.loss", "train/loss"),
-        ("val_miou", "val/iou"),
-        ("valve", "valve"),
-    ],
-)
-def test_spellings_of_one_score_are_one_key(name: str, key: str) -> None:
-    assert monitor_key(name) == key
-
-
 def test_an_unknown_monitor_lists_what_there_is() -> None:
     with pytest.raises(ConfigError) as error:
         mode_of("val/dise")
@@ -122,15 +103,3 @@ def test_every_score_with_a_direction_can_be_monitored() -> None:
 def test_every_result_with_a_direction_can_be_monitored(results: dict[str, float]) -> None:
     for name in results:
         assert mode_of(f"val/{name}") in ("min", "max")
-
-
-@pytest.mark.parametrize("name", ["val/iou", "val_iou", "val.iou", "val/miou", "miou", "iou"])
-def test_every_spelling_finds_the_score_that_is_computed(name: str) -> None:
-    assert resolve_monitor(name, {"val/iou", "train/loss"}) == "val/iou"
-
-
-def test_a_score_that_is_never_computed_is_refused_at_the_start() -> None:
-    with pytest.raises(ConfigError) as error:
-        resolve_monitor("val/dise", ["val/loss", "val/dice", "val/iou"])
-
-    assert str(error.value) == 'monitor "val/dise" is never computed. Available: val/dice, val/iou, val/loss.'

@@ -108,3 +108,12 @@ def test_a_network_is_built_by_name() -> None:
         build_model("unit")
     with pytest.raises(ModelError, match="depth: options go with a name"):
         build_model(UNetConfig(), depth=3)
+
+
+def test_documented_names_of_options_are_understood_and_an_output_activation_is_refused() -> None:
+    network = build_model("unet", encoder_name="resnet18", encoder_weights="none", in_channels=2, classes=3, activation=None)
+    assert network.eval()(torch.zeros(1, 2, 32, 32)).shape == (1, 3, 32, 32)
+    for name, options in (("fpn", {"encoder": "resnet18"}), ("unet", {})):
+        with pytest.raises(ModelError, match="activation='sigmoid': networks give logits here"):
+            build_model(name, activation="sigmoid", **options)
+    assert nn.Mish in kinds_of(build_model("unet", base_channels=4, depth=1, activation="mish"))

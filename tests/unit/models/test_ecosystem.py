@@ -26,7 +26,27 @@ def test_every_decoder_learns_from_one_image_of_odd_size(decoder: str) -> None:
     logits = network(torch.randn(1, 2, 40, 33), torch.ones(1))
     assert logits.shape == (1, 3, 40, 33)
     logits.square().mean().backward()
-    assert all(torch.isfinite(each.grad).all() for each in network.parameters() if each.grad is not None)
+    for name, each in network.named_parameters():
+        assert each.grad is not None, name
+        assert torch.isfinite(each.grad).all(), name
+
+
+@pytest.mark.parametrize(
+    ("decoder", "encoder", "idle"),
+    [
+        ("pspnet", "resnet18", ("layer3", "layer4")),
+        ("pspnet", "efficientnet-b0", ("_conv_head", "_bn1")),
+        ("dpt", "tu-vit_tiny_patch16_224", ("model.norm", "model.head")),
+    ],
+)
+def test_what_no_decoder_looks_at_is_left_out(decoder: str, encoder: str, idle: tuple[str, ...]) -> None:
+    network = Ecosystem(2, 1, decoder=decoder, encoder=encoder)
+    for part in idle:
+        assert not list(network.encoder.get_submodule(part).parameters())
+    assert network.training
+    assert all(module.training for module in network.modules())
+    network(torch.randn(2, 2, 64, 64)).square().mean().backward()
+    assert all(each.grad is not None for each in network.parameters())
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -130,6 +150,27 @@ def test_an_unreachable_hub_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) ->
         match=r"imagenet weights of resnet18 could not be had \(ConnectionError: no route to the hub\)\. Connect",
     ):
         Ecosystem(1, 1, encoder="resnet18", encoder_weights="imagenet")
+
+
+def test_optional_weights_that_cannot_be_had_are_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    smp = ecosystem._import_smp()
+
+    class Offline:
+        @staticmethod
+        def create_model(*names: str, **options: Any) -> nn.Module:
+            if options["encoder_weights"] is not None:
+                raise ConnectionError("no route to the hub")
+            return smp.create_model(*names, **options)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(ecosystem, "_import_smp", lambda: Offline)
+    monkeypatch.setattr(ecosystem, "_check_encoder", lambda encoder: None)
+    network = Ecosystem(1, 1, encoder="resnet18", encoder_weights="optional")
+    assert network(torch.zeros(1, 1, 32, 32)).shape == (1, 1, 32, 32)
+    assert "weights of resnet18 could not be had (ConnectionError: no route to the hub). The encoder starts" in (
+        caplog.text.replace("\n", " ")
+    )
 
 
 def test_a_missing_library_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,16 @@ import pytest
 import torch
 
 from maskwright.errors import ModelError
-from maskwright.models import FilmUNet, UNet
-from maskwright.models.freeze import freeze, parameter_groups, parts_of, unfreeze
+from maskwright.models import UNet
+from maskwright.models.freeze import (
+    freeze,
+    freeze_encoder,
+    learning_parts,
+    parts_of,
+    thaw,
+    unfreeze,
+    unfreeze_encoder,
+)
 
 
 def tiny() -> UNet:
@@ -64,24 +72,60 @@ def test_a_network_thaws_in_stages() -> None:
     )
 
 
-def test_every_trainable_parameter_is_in_exactly_one_group() -> None:
-    network = FilmUNet(1, base_channels=4, depth=2)
-    freeze(network, "encoder.levels.0")
-    groups = parameter_groups(network, {"encoder": {"lr": 1e-4}, "encoder.levels.2": {"lr": 1e-3}, "head": {}})
-    assert [group["name"] for group in groups] == ["encoder", "encoder.levels.2", "head", "rest"]
-    assert [group.get("lr") for group in groups] == [1e-4, 1e-3, None, None]
-    ids = [id(parameter) for group in groups for parameter in group["params"]]
-    assert len(ids) == len(set(ids))
-    assert set(ids) == {id(parameter) for parameter in network.parameters() if parameter.requires_grad}
-    deepest = {id(parameter) for parameter in network.encoder.levels[2].parameters()}
-    assert {id(parameter) for parameter in groups[1]["params"]} == deepest
-    torch.optim.AdamW(groups, lr=1e-2)
-
-
-def test_a_part_without_trainable_parameters_has_no_group() -> None:
+def test_an_encoder_is_frozen_and_unfrozen_by_its_own_names() -> None:
     network = tiny()
-    freeze(network, "encoder")
-    assert [group["name"] for group in parameter_groups(network, {"encoder": {"lr": 1e-4}})] == ["rest"]
+    weights = sum(parameter.numel() for parameter in network.encoder.parameters())
+    assert freeze_encoder(network) == weights
+    assert {name.split(".")[0] for name, each in network.named_parameters() if each.requires_grad} == {"decoder", "head"}
+    assert unfreeze_encoder(network) == weights
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+PARTS = ("head", "decoder", "encoder.levels.2", "encoder")
+
+
+@pytest.mark.parametrize(
+    ("epoch", "factors"),
+    [
+        (0, [1.0]),
+        (1, [1.0]),
+        (2, [1.0, 0.5]),
+        (4, [1.0, 0.5]),
+        (5, [1.0, 0.5, 0.25]),
+        (8, [1.0, 0.5, 0.25, 0.125]),
+        (99, [1.0, 0.5, 0.25, 0.125]),
+    ],
+)
+def test_parts_begin_to_learn_one_after_another_with_smaller_rates(epoch: int, factors: list[float]) -> None:
+    learning = learning_parts(PARTS, epoch, start_epoch=2, every=3, fall=0.5)
+    assert learning == dict(zip(PARTS, factors, strict=False))
+
+
+def test_thawing_depends_on_the_epoch_alone() -> None:
+    onwards, at_once = tiny(), tiny()
+    for epoch in range(3):
+        thaw(onwards, PARTS, learning_parts(PARTS, epoch))
+    thaw(at_once, PARTS, learning_parts(PARTS, 2))
+    states = [{name: each.requires_grad for name, each in network.named_parameters()} for network in (onwards, at_once)]
+    assert states[0] == states[1]
+    assert {name for name, learns in states[0].items() if not learns} == {
+        name for name in states[0] if name.startswith(("encoder.levels.0", "encoder.levels.1"))
+    }
+    before = copy.deepcopy(onwards.state_dict())
+    learn(onwards)
+    changed = {name for name, value in onwards.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name.rpartition("levels.2")[0] for name in changed if name.startswith("encoder")} == {"encoder."}
+    thaw(onwards, PARTS, PARTS)
+    assert all(parameter.requires_grad for parameter in onwards.parameters())
+
+
+def test_senseless_schedules_of_thawing_are_refused() -> None:
+    with pytest.raises(ModelError, match="must be different parts of the network"):
+        learning_parts(("head", "head"), 0)
+    with pytest.raises(ModelError, match="fall 0: the first must be"):
+        learning_parts(PARTS, 0, fall=0)
+    with pytest.raises(ModelError, match="'head' shall learn, but is none of the parts encoder"):
+        thaw(tiny(), ("encoder",), ("head",))
 
 
 def test_unknown_parts_are_refused_with_the_known_ones() -> None:
@@ -90,5 +134,3 @@ def test_unknown_parts_are_refused_with_the_known_ones() -> None:
     for call in (freeze, unfreeze):
         with pytest.raises(ModelError, match=r"no part 'enc'\. Its largest parts: encoder, decoder, head"):
             call(network, "enc")
-    with pytest.raises(ModelError, match="no part 'enc'"):
-        parameter_groups(network, {"enc": {"lr": 1}})

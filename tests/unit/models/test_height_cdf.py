@@ -196,3 +196,44 @@ def test_one_image_is_learned_at_random_heights_by_the_loss_of_the_task() -> Non
         off_m = (network.median(canopy[:, None] / 30) - canopy).abs().median()
     assert right.float().mean() > 0.95
     assert off_m < 2.0
+
+
+def test_the_density_is_the_slope_of_the_chance() -> None:
+    torch.manual_seed(0)
+    mixture = HeightCdf(1, base_channels=4, depth=1).double().distribution(torch.randn(2, 1, 6, 5).double())
+    heights = torch.rand(2, 6, 5).double() * 30
+    step = 1e-4
+    ends = [torch.sigmoid(mixture._logits((heights + side * step)[:, None])) for side in (-1, 1)]
+    slope = ((ends[1] - ends[0]) / (2 * step)).squeeze(1)
+    torch.testing.assert_close(mixture.log_density(heights).exp(), slope, rtol=1e-5, atol=1e-9)
+    assert torch.isfinite(mixture.log_density(torch.full_like(heights, 1e6))).all()
+
+
+def test_a_network_hands_on_its_whole_distribution_where_a_likelihood_is_trained() -> None:
+    torch.manual_seed(0)
+    network, image = HeightCdf(1, base_channels=4, depth=1).eval(), torch.randn(2, 1, 9, 7)
+    heights = torch.tensor([[5.0, 10.0], [3.0, 30.0]])
+    logits = network(image, heights)
+    network.gives_mixture = True
+    packed = network(image, heights)
+    assert packed.shape == (2, 9, 9, 7)
+    assert torch.equal(HeightMixture.unpacked(packed).logits_below(heights), logits)
+    with pytest.raises(ShapeError, match=r"\(2, 8, 9, 7\) is not \(B, 3 M, H, W\)"):
+        HeightMixture.unpacked(packed[:, :8])
+
+
+def test_training_by_likelihood_finds_the_heights_that_were_measured() -> None:
+    torch.manual_seed(0)
+    network = HeightCdf(1, base_channels=8, depth=1)
+    network.gives_mixture = True
+    image = torch.zeros(1, 1, 16, 16)
+    image[..., 8:] = 1
+    heights = torch.where(image[:, 0] > 0, 22.0, 4.0)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss = -HeightMixture.unpacked(network(image)).log_density(heights).mean()
+        loss.backward()
+        optimizer.step()
+    median = network.eval().median(image)
+    assert (median - heights).abs().mean() < 1.5

@@ -45,3 +45,12 @@ def test_no_schedule_is_a_constant_one() -> None:
     config = OptimConfig(schedule=ConstantSchedule())
     schedule = build_schedule(config, build_optimizer(config, nn.Linear(2, 2)), 0)
     assert isinstance(schedule, ConstantLR)
+
+
+def test_parts_with_rates_of_their_own_keep_their_share_of_the_peak() -> None:
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    config = OptimConfig(optimizer=AdamWConfig(lr=1e-3), schedule=OneCycleSchedule(max_lr=0.02, div_factor=10))
+    optimizer = build_optimizer(config, model, groups={"0": {"lr": 1e-4}})
+    assert [group["name"] for group in optimizer.param_groups] == ["0", "rest"]
+    build_schedule(config, optimizer, 100)
+    assert [group["max_lr"] for group in optimizer.param_groups] == pytest.approx([0.002, 0.02])

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from maskwright.errors import ModelError
-from maskwright.optim.optimizers import adamw, decay_groups
+from maskwright.errors import ConfigError, ModelError
+from maskwright.optim.optimizers import adamw, decay_groups, named_groups
 
 
 def network() -> nn.Module:
@@ -71,3 +71,62 @@ def test_weights_in_either_memory_layout_are_updated_alike() -> None:
 def test_a_frozen_model_is_refused() -> None:
     with pytest.raises(ModelError, match=r"no trainable parameters. Unfreeze a part"):
         adamw(network().requires_grad_(False))
+
+
+def nested() -> nn.Module:
+    model = nn.Module()
+    model.encoder = nn.Sequential(network(), network())
+    model.head = nn.Conv2d(1, 1, 1)
+    model.scale = nn.Parameter(torch.ones(2, 2))
+    model.encoder[0][0].weight.requires_grad_(False)
+    return model
+
+
+OPTIONS: dict[str, dict[str, float]] = {
+    "encoder": {"lr": 1e-4},
+    "encoder.1": {"lr": 1e-3, "weight_decay": 0.5},
+    "scale": {"weight_decay": 0.0},
+}
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_parts_by_name_hold_every_trainable_parameter_exactly_once(beside: bool) -> None:
+    model = nested()
+    trained = nn.ModuleList([model, nn.Linear(2, 1)]) if beside else model
+    groups = named_groups(trained, OPTIONS, 0.1)
+    ids = [id(parameter) for group in groups for parameter in group["params"]]  # type: ignore[attr-defined]
+    assert len(ids) == len(set(ids))
+    assert set(ids) == {id(parameter) for parameter in trained.parameters() if parameter.requires_grad}
+    assert [(group["name"], group["weight_decay"], group.get("lr")) for group in groups] == [
+        ("encoder", 0.1, 1e-4),
+        ("encoder", 0.0, 1e-4),
+        ("encoder.1", 0.5, 1e-3),
+        ("encoder.1", 0.0, 1e-3),
+        ("scale", 0.0, None),
+        ("rest", 0.1, None),
+        ("rest", 0.0, None),
+    ]
+    assert {id(each) for each in groups[2]["params"]} == {id(model.encoder[1][0].weight), id(model.encoder[1][3].weight)}  # type: ignore[attr-defined]
+    optimizer = adamw(trained, lr=0.01, weight_decay=0.1, groups=OPTIONS)
+    assert [group["lr"] for group in optimizer.param_groups] == [1e-4, 1e-4, 1e-3, 1e-3, 0.01, 0.01, 0.01]
+
+
+def test_a_part_that_is_frozen_has_no_group() -> None:
+    model = nested()
+    model.encoder.requires_grad_(False)
+    assert {group["name"] for group in named_groups(model, OPTIONS, 0.1)} == {"scale", "rest"}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"enc": {"lr": 1.0}}, ModelError, r"no part 'enc'\. Its largest parts: encoder, head"),
+        ({"head": {"momentum": 1.0}}, ConfigError, r"head: unknown option 'momentum'\. Available: lr, weight_decay"),
+        ({"head": {}}, ConfigError, "head: nothing is said"),
+        ({"head": {"lr": 0.0}}, ConfigError, r"head.lr: 0 must be above 0; to keep a part as it is, freeze it"),
+        ({"head": {"weight_decay": -1.0}}, ConfigError, r"head.weight_decay: -1 must be 0 or more"),
+    ],
+)
+def test_senseless_parts_are_refused(options: dict[str, dict[str, float]], error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        named_groups(nested(), options, 0.1)

@@ -3,10 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import rasterio
 
 from maskwright.data.sources import HeightFile, open_heights
-from maskwright.prediction.map_raster import cache_bytes, gap_codes, order_over_heights
+from maskwright.prediction.map_raster import HeightRange, cache_bytes, gap_codes, order_over_heights
+from maskwright.types import Window
 
 
 def test_probabilities_never_fall_from_one_height_to_the_next() -> None:
@@ -53,3 +55,23 @@ def test_the_cache_grows_with_blocks_and_heights_but_not_with_the_raster(tmp_pat
     assert cache_bytes([small], 1) == cache_bytes([tall], 1)
     assert cache_bytes([tall], 3) - cache_bytes([tall], 1) == 2 * 100 * 512 * 4
     assert cache_bytes([one_block], 1) >= 100 * 6400 * 8
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "heights", "doubted"),
+    [
+        ("dsm", "farm.tif", [0.0, 30.0], True),
+        ("dsm", "farm_chm.tif", [5.0, 30.0], True),
+        ("dsm", "farm.tif", [5.0, 30.0], False),
+        ("dsm", "farm.tif", [300.0, 360.0], False),
+        ("chm", "farm.tif", [300.0, 360.0], True),
+        ("chm", "farm.tif", [0.0, 60.0], False),
+    ],
+)
+def test_heights_unlike_those_of_the_training_are_doubted(
+    kind: str, name: str, heights: list[float], doubted: bool
+) -> None:
+    extent = HeightRange()
+    values = np.array([[*heights, np.nan]], np.float32)
+    assert extent.watching(lambda window: values)(Window(0, 0, 1, 3)) is values
+    assert bool(extent.notes(kind, Path(name))) is doubted

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from maskwright.errors import DataError, ModelError, ShapeError
-from maskwright.losses import CombinedLoss
+from maskwright.losses import CombinedLoss, HeightWeights
 from maskwright.tasks import HeightGaps, task_from_dict
-from maskwright.types import Batch, Place, Window
+from maskwright.types import Batch, Mixed, Place, Window
 
 HEIGHTS = (2.0, 5.0, 10.0)
 
@@ -158,7 +158,7 @@ def test_the_description_brings_the_task_back() -> None:
 
 
 def test_a_description_of_an_unknown_task_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"task 'instances', unknown here\. Known: height_gaps"):
+    with pytest.raises(ModelError, match=r"task 'instances', unknown here\. Known: binary, height, "):
         task_from_dict({"kind": "instances"})
 
 
@@ -182,3 +182,34 @@ def test_the_task_can_be_asked_at_other_heights_unless_its_network_has_fixed_one
     with pytest.raises(DataError, match="answers the heights 2, 5, 10 m only, not 7 m"):
         HeightGaps(HEIGHTS, fixed=True).at_heights([7.0])
     assert HeightGaps(HEIGHTS, fixed=True).at_heights(HEIGHTS).heights_m == HEIGHTS
+
+
+def test_samples_count_by_the_height_they_are_asked_for() -> None:
+    canopy = torch.tensor([[[1.0, 9.0]], [[1.0, 9.0]]])
+    batch = batch_of(canopy, [[5.0], [10.0]])
+    logits = torch.tensor([[[[0.3, -2.0]]], [[[1.5, 0.4]]]])
+    alone = [
+        float(task_with_loss(bce=1.0).loss(logits[n : n + 1], batch_of(canopy[n : n + 1], [[height]])).total)
+        for n, height in enumerate((5.0, 10.0))
+    ]
+    task = HeightGaps(HEIGHTS, CombinedLoss({"bce": 1.0}), height_weights=HeightWeights({5.0: 1.5, 10.0: 0.5}))
+    assert float(task.loss(logits, batch).total) == pytest.approx((1.5 * alone[0] + 0.5 * alone[1]) / 2)
+
+
+def test_the_same_task_at_other_heights_keeps_its_loss_and_weights() -> None:
+    weights = HeightWeights({5.0: 1.0})
+    task = HeightGaps(HEIGHTS, CombinedLoss({"bce": 1.0}), height_weights=weights)
+    other = task.at_heights([7.0])
+    assert (other.heights_m, task.heights_m) == ((7.0,), HEIGHTS)
+    assert other.combined_loss is task.combined_loss
+    assert other.height_weights is weights
+    assert other.columns == ("7 m",)
+
+
+def test_two_truths_of_a_mixed_sample_are_shared_out() -> None:
+    first, second = torch.tensor([[[1.0, 9.0]]]), torch.tensor([[[9.0, 9.0]]])
+    task, logits = task_with_loss(bce=1.0), torch.tensor([[[[0.7, -0.4]]]])
+    parts = [float(task.loss(logits, batch_of(canopy, [[5.0]])).total) for canopy in (first, second)]
+    mixed = batch_of(first, [[5.0]])
+    mixed.mix = Mixed(second, torch.ones(1, 1, 2, dtype=torch.bool), torch.tensor([0.75]))
+    assert float(task.loss(logits, mixed).total) == pytest.approx(0.75 * parts[0] + 0.25 * parts[1])

@@ -67,3 +67,10 @@ def test_sums_continued_from_a_saved_state_are_the_same_bit_for_bit() -> None:
         add(first if index < 77 else second, (pixels, samples), (bce, dice))
         first.averages("train")  # looking at it changes nothing
     assert second.state_dict() == through.state_dict()
+
+
+def test_the_total_takes_factors_that_have_moved() -> None:
+    sums = LossSums(TERMS)
+    add(sums, (100.0, 1.0), (1.0, 0.4))
+    moved = {"bce": LossTerm(0.25, "pixels"), "dice": LossTerm(4.0, "samples")}
+    assert sums.averages("train", moved)["train/loss"] == pytest.approx(0.25 * 1.0 + 4.0 * 0.4)

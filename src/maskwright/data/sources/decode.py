@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import dataclasses
+import os
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +30,8 @@ Align = Literal["refuse", "resample"]
 InputKind = Literal["dsm", "chm", "both"]
 
 _FORMAT = 1  # of the decoded planes; raise it when the same recipe gives other numbers
-_BAND_BYTES = 16 * 2**20
+_BAND_BYTES = 4 * 2**20
+_MOST_THREADS = 16
 _TALLEST_TREE_M = 130.0
 _DEEPEST_PIT_M = -10.0
 _SPARSE_SHARE = 0.2
@@ -83,19 +89,31 @@ class SitePlan:
         """
         facts = _Facts(self.files)
         block_rows = max(file.block_rows for file in self.files.values())
+        windows = row_bands(self.grid, min(block_rows, self.grid.height), band_bytes=_BAND_BYTES)
         with contextlib.ExitStack() as stack:
             stack.enter_context(bulk_reading())
-            for file in self.files.values():
-                stack.enter_context(file)
-            for window in row_bands(self.grid, min(block_rows, self.grid.height), band_bytes=_BAND_BYTES):
-                heights = {kind: self._read(kind, window) for kind in self.files}
-                canopy = heights["chm"] if "chm" in heights else heights["dsm"] - heights["dtm"]
-                surface = self._surface(heights, canopy, window)
-                planes[0, window.row : window.row_stop] = surface
-                planes[-1, window.row : window.row_stop] = canopy
-                facts.add(surface, canopy, heights)
-                release(planes)
+            plans = _OfThreads(self, stack)
+
+            def decode(window: Window) -> _Facts:
+                return plans.own().decode_rows(planes, window)
+
+            with ThreadPoolExecutor(min(_MOST_THREADS, _usable_cores())) as pool:
+                for found in pool.map(decode, windows):  # in order, so the first fault from the top is the one told
+                    facts.merge(found)
         return facts.to_dict()
+
+    def decode_rows(self, planes: np.ndarray, window: Window) -> _Facts:
+        """Fill some rows of the planes; returns what was noticed in them."""
+        facts = _Facts(self.files)
+        heights = {kind: self._read(kind, window) for kind in self.files}
+        canopy = heights["chm"] if "chm" in heights else heights["dsm"] - heights["dtm"]
+        surface = self._surface(heights, canopy, window)
+        planes[0, window.row : window.row_stop] = surface
+        if len(planes) > 1:
+            planes[1, window.row : window.row_stop] = canopy
+        facts.add(surface, canopy, heights)
+        release(planes)
+        return facts
 
     def _read(self, kind: str, window: Window) -> np.ndarray:
         file = self.files[kind]
@@ -219,6 +237,25 @@ def notes_on(plan: SitePlan, facts: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(notes)
 
 
+class _OfThreads:
+    """A copy of a plan for each thread, as files must not be read by two threads at once."""
+
+    def __init__(self, plan: SitePlan, stack: contextlib.ExitStack) -> None:
+        self._plan, self._stack = plan, stack
+        self._local, self._lock = threading.local(), threading.Lock()
+
+    def own(self) -> SitePlan:
+        """The plan of the thread that asks; its files are closed with the stack."""
+        if not hasattr(self._local, "plan"):
+            files = {kind: copy.copy(file) for kind, file in self._plan.files.items()}
+            with self._lock:
+                for file in files.values():
+                    self._stack.enter_context(file)
+            self._local.plan = dataclasses.replace(self._plan, files=files)
+        plan: SitePlan = self._local.plan
+        return plan
+
+
 class _Facts:
     """What is noticed while bands pass by."""
 
@@ -251,6 +288,17 @@ class _Facts:
             self.mask_like = bool(np.isin(values, _MASK_VALUES).all())
             self.has_one |= bool((values > 0).any())
 
+    def merge(self, other: _Facts) -> None:
+        """Add what was noticed in other rows."""
+        self.valid_px += other.valid_px
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        for kind in self.missing_px:
+            self.missing_px[kind] += other.missing_px[kind]
+            self.zero_px[kind] += other.zero_px[kind]
+            self.lowest_other[kind] = min(self.lowest_other[kind], other.lowest_other[kind])
+        self.mask_like &= other.mask_like
+        self.has_one |= other.has_one
+
     def to_dict(self) -> dict[str, Any]:
         measured = self.valid_px > 0
         return {
@@ -262,6 +310,10 @@ class _Facts:
             "lowest_other": {kind: low if np.isfinite(low) else None for kind, low in self.lowest_other.items()},
             "mask_like": self.mask_like and self.has_one,
         }
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _named(site: Site) -> dict[str, Path]:

@@ -235,11 +235,11 @@ def read_header(path: Path) -> Header:
 
 
 def bulk_reading() -> Any:
-    """A ``with`` block for reading whole rasters: blocks decoded by several threads, a small cache of them.
+    """A ``with`` block for reading whole rasters with a small cache of blocks; threads each read rows of their own.
 
     GDAL's own cache would grow to a twentieth of the machine's memory, although each block is asked for once.
     """
-    return rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS", GDAL_CACHEMAX=_BLOCK_CACHE_BYTES)
+    return rasterio.Env(GDAL_CACHEMAX=_BLOCK_CACHE_BYTES)
 
 
 def row_bands(grid: Grid, block_rows: int, *, band_bytes: int = _BAND_BYTES) -> Iterator[Window]:

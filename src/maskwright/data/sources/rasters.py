@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from maskwright.data.cache import Cache, default_cache_folder, recipe_key, release
+from maskwright.data.context import MARGIN_PX, aspect_bands, context_bands, context_channels
 from maskwright.data.normalise import (
+    HeightNormaliser,
     MetresNormaliser,
-    Normaliser,
     ReferenceSurface,
     build_reference,
+    normalise_heights,
     reference_shape,
 )
 from maskwright.data.sources.alignment import ground_ids
 from maskwright.data.sources.decode import Align, InputKind, SitePlan, faults_in, notes_on, plan_site
-from maskwright.data.sources.height_file import HeightFile, open_heights
+from maskwright.data.sources.height_file import HeightFile, open_heights, row_bands
 from maskwright.data.sources.interface import Scene
 from maskwright.data.sources.sites import Site, find_sites
 from maskwright.data.terrain import Terrain
 from maskwright.errors import DataError, GridError
-from maskwright.types import Window
+from maskwright.types import Place, Window
 
 __all__ = ["HeightFile", "HeightRasters", "Site", "find_sites", "open_heights"]
+
+_BAND_ROWS = 512  # looked at together for statistics
 
 
 class HeightRasters:
@@ -41,14 +45,17 @@ class HeightRasters:
         align: What to do if rasters of a site lie on different grids: ``refuse``, or ``resample`` onto the surface's.
         terrain: Invented terrain for sites that have a CHM alone; None refuses them where a surface is needed.
         normaliser: From metres to network input; default metres.
+        context: Bands derived from the surface, after the others: words of ``slope``, ``aspect``, ``altitude``.
         cache: Where decoded planes lie; default the user's cache folder.
         notes: Notes on the whole source, passed on.
 
     Attributes:
         scenes: One scene per site, in the order given.
-        in_channels: 1, or 2 for ``both``.
+        in_channels: 1, or 2 for ``both``, and the derived bands.
+        context: As given.
+        aspect_bands: Indices of the sine and cosine of the aspect in an image; None without them.
         notes: As given.
-        normaliser: As given.
+        normaliser: As given; set it anew once it is fitted on :meth:`training_pieces`.
 
     Raises:
         DataError: Listing every fault of every site (GridError if all are about grids).
@@ -61,13 +68,17 @@ class HeightRasters:
         input: InputKind = "dsm",
         align: Align = "refuse",
         terrain: Terrain | None = None,
-        normaliser: Normaliser | None = None,
+        normaliser: HeightNormaliser | None = None,
+        context: Sequence[str] = (),
         cache: Cache | None = None,
         notes: Sequence[str] = (),
     ) -> None:
-        self.normaliser: Normaliser = normaliser or MetresNormaliser()
+        self.normaliser: HeightNormaliser = normaliser or MetresNormaliser()
         self.notes = tuple(notes)
-        self.in_channels = 2 if input == "both" else 1
+        self.context = tuple(context)
+        self._bands = 2 if input == "both" else 1
+        self.in_channels = self._bands + context_channels(self.context)
+        self.aspect_bands = aspect_bands(self.context, self._bands)
         self._input: InputKind = input
         self._cache = cache or Cache(default_cache_folder())
         self.sites = tuple(sites)
@@ -110,6 +121,28 @@ class HeightRasters:
     def canopy(self, scene: str, window: Window) -> np.ndarray:
         """Height above ground: (H, W) float32 metres, NaN where not measured."""
         return np.array(self._heights(scene, window)[1])
+
+    def training_pieces(self, places: Iterable[Place]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Heights of tiles before normalisation, to take statistics of, pixels that lie in several tiles only once.
+
+        Yields:
+            Heights (C, H, W) float32 metres (surface, for ``both`` also canopy), anything where not valid; (H, W) bool,
+            where every band and the canopy were measured. No derived bands.
+        """
+        for scene, windows in _by_scene(places).items():
+            grid = self._plan(scene).grid
+            for window in row_bands(grid, min(_BAND_ROWS, grid.height), band_bytes=0):
+                inside = [part for tile in windows if (part := tile.intersection(window)) is not None]
+                if not inside:
+                    continue
+                wanted = np.zeros((window.height, window.width), bool)
+                for part in inside:
+                    row = part.row - window.row
+                    wanted[row : row + part.height, part.col : part.col_stop] = True
+                surface, canopy = self._heights(scene, window)
+                wanted &= np.isfinite(surface) & np.isfinite(canopy)
+                yield np.stack((surface, canopy)[: self._bands]), wanted
+                release(self._open(scene))
 
     def valid_share(self, scene: str, tile_px: int) -> np.ndarray:
         """(rows, cols) float64 share 0..1 of valid pixels in each tile of the grid anchored at (0, 0).
@@ -189,9 +222,12 @@ class HeightRasters:
         image = np.empty((self.in_channels, window.height, window.width), np.float32)
         reference = self.reference(scene)
         shift = 0.0 if reference is None else reference.window(window)
-        self.normaliser.normalise(surface, valid, shift, out=image[0])
-        if self.in_channels == 2:
-            self.normaliser.normalise(canopy, valid, 0.0, out=image[1])
+        planes, shifts = ((surface,), (shift,)) if self._bands == 1 else ((surface, canopy), (shift, 0.0))
+        normalise_heights(self.normaliser, planes, valid, shifts, image[: self._bands])
+        if self.context:
+            around = self._heights(scene, window.grown(MARGIN_PX))[0]
+            pixel_size_m = self._plan(scene).grid.pixel_size_m
+            context_bands(around, self.context, pixel_size_m, valid, image[self._bands :])
         return image
 
     def _build_reference(self, scene: str) -> ReferenceSurface | None:
@@ -280,6 +316,7 @@ class HeightRasters:
             "surface": plan.surface,
             "terrain": plan.terrain.to_dict() if plan.terrain else None,
             "reference": reference,
+            **({"context": list(self.context)} if self.context else {}),
             "resampled": sorted(plan.resampled),
             "valid_share": facts["valid_px"] / (grid.height * grid.width),
             "canopy_min_m": facts["canopy_min_m"],
@@ -287,6 +324,13 @@ class HeightRasters:
             "files": self._files[scene.name],
             "notes": list(scene.notes),
         }
+
+
+def _by_scene(places: Iterable[Place]) -> dict[str, list[Window]]:
+    windows: dict[str, list[Window]] = {}
+    for place in places:
+        windows.setdefault(place.scene, []).append(place.window)
+    return windows
 
 
 def _plans(sites: tuple[Site, ...], input: InputKind, align: Align, terrain: Terrain | None) -> dict[str, SitePlan]:

@@ -7,6 +7,7 @@ from maskwright.training.callbacks.control import ControlCallback
 from maskwright.training.callbacks.early_stopping import EarlyStopping
 from maskwright.training.callbacks.events import EventsCallback
 from maskwright.training.callbacks.history import HistoryCallback
+from maskwright.training.callbacks.loss_weights import LossWeights
 from maskwright.training.callbacks.progress import ProgressCallback
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "EarlyStopping",
     "EventsCallback",
     "HistoryCallback",
+    "LossWeights",
     "ProgressCallback",
 ]

@@ -1,0 +1,79 @@
+"""Parts of the data section that every kind of data shares: tiles, cache, loader, balance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import model_validator
+
+from maskwright.config.base import Field, Section
+
+__all__ = ["BalanceConfig", "CacheConfig", "LoaderConfig", "TileConfig"]
+
+
+class TileConfig(Section):
+    """How scenes are cut into tiles."""
+
+    size_px: int = Field(256, ge=16, le=4096, unit="px", help="Side of the square tiles.")
+    overlap: float = Field(
+        0.0, ge=0, help="Overlap of training tiles: below 1 a share of the tile, from 1 on a number of pixels."
+    )
+    min_valid: float = Field(0.7, ge=0, le=1, help="A tile is kept if at least this share of its pixels is measured.")
+
+    @property
+    def overlap_px(self) -> int:
+        """The overlap in pixels, whichever way it was given."""
+        return round(self.overlap * self.size_px) if self.overlap < 1 else int(self.overlap)
+
+    @model_validator(mode="after")
+    def _overlap_makes_sense(self) -> TileConfig:
+        if self.overlap >= 1 and self.overlap != int(self.overlap):
+            raise ValueError(f"overlap: {self.overlap:g} is neither a share below 1 nor a whole number of pixels")
+        if self.overlap_px >= self.size_px:
+            raise ValueError(f"overlap: {self.overlap_px} px is not smaller than the tile of {self.size_px} px")
+        return self
+
+
+class BalanceConfig(Section):
+    """Which training tiles come more often than once a round, so that rare things are seen."""
+
+    by: Literal["none", "class", "height", "foreground"] = Field(
+        "none",
+        help="none: every tile equally often; class: tiles with rare classes more often; height: tiles where gaps are "
+        "rare at the heights asked more often; foreground: half of each the tiles with and without foreground.",
+    )
+    cap: float = Field(5.0, ge=1, help="How many times a tile may come for one time of the most common kind.")
+    target_share: float = Field(0.5, gt=0, lt=1, help="With by: foreground, the share of tiles that hold foreground.")
+    mode: Literal["global", "batch", "alternate"] = Field(
+        "global",
+        help="global: the share holds over an epoch; batch: in every batch; alternate: batches of one kind in turn.",
+    )
+
+
+class CacheConfig(Section):
+    """Rasters are decoded once into uncompressed files that are memory-mapped."""
+
+    enabled: bool = Field(True, help="Decode once; off: a folder in the run's temporary space is used and removed.")
+    folder: Path | None = Field(None, help="Where decoded rasters lie; unset: the user's cache folder.")
+    max_gb: float = Field(20.0, gt=0, unit="GB", help="Oldest entries are removed when the cache grows beyond this.")
+
+
+class LoaderConfig(Section):
+    """How batches are made."""
+
+    batch_size: int = Field(8, ge=1, le=4096, help="Tiles in a batch.")
+    eval_batch_size: int | None = Field(None, ge=1, help="Tiles in a validation batch; unset: batch_size.")
+    workers: Annotated[int, pydantic.Field(ge=0, le=64)] | Literal["auto"] = Field(
+        "auto",
+        help="Loader processes; 0 loads in the training process, fastest from the cache. auto: 0 where everything is "
+        "decoded once, else one less than the cores, at most 8.",
+    )
+    prefetch: int = Field(2, ge=1, le=64, advanced=True, help="Batches each worker prepares ahead.")
+    samples_per_epoch: int | None = Field(
+        None, ge=1, help="Training tiles drawn in an epoch; unset: as many as there are training tiles."
+    )
+    drop_last: bool = Field(
+        False, help="Leave out the last batch of an epoch where it is smaller, for models that need full batches."
+    )

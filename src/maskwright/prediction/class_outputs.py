@@ -1,0 +1,216 @@
+"""What is written for classes, and how: names, colours, tags, PNGs or GeoTIFFs, polygons, overlay."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from maskwright.pictures import RGB
+from maskwright.pixels import IGNORE_INDEX
+from maskwright.prediction.class_overlay import (
+    class_colors,
+    draw_overlay,
+    save_binary,
+    save_palette,
+    save_probability,
+)
+from maskwright.prediction.geotiff import copy_to_cog, mask_reader, open_raster
+from maskwright.prediction.outputs import Progress
+from maskwright.prediction.vectorise import ClassPlane, vectorise_classes
+
+__all__ = ["ClassPlan", "class_endings", "write_outputs"]
+
+_TAKEN = ("mask", "overlay", "objects", "summary", "probability")
+
+
+@dataclass(frozen=True)
+class ClassPlan:
+    """What is written for one image.
+
+    Attributes:
+        names: The K classes.
+        exclusive: They exclude each other: one plane of class ids; else a plane for each.
+        has_background: Class 0 is the background; it is no object.
+        thresholds: K probabilities above which a class is called.
+        photograph: PNGs; else GeoTIFFs.
+        probabilities: Written too.
+        probability_ending: ``png`` or ``tif``.
+        polygons: ``gpkg``, ``geojson`` or None.
+        overlay: Written too.
+        sha256: Of the weights.
+    """
+
+    names: tuple[str, ...]
+    exclusive: bool
+    has_background: bool
+    thresholds: tuple[float, ...]
+    photograph: bool
+    probabilities: bool
+    probability_ending: str
+    polygons: str | None
+    overlay: bool
+    sha256: str
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.names)
+
+    @property
+    def planes(self) -> int:
+        """Bands of the mask."""
+        return 1 if self.exclusive else self.num_classes
+
+    @property
+    def plane_names(self) -> tuple[str, ...]:
+        return ("class",) if self.exclusive else self.names
+
+    @property
+    def where(self) -> list[tuple[str, int, int, int]]:
+        """For each class its name, band of the mask from 1, code in it, band of the probabilities from 1."""
+        if self.exclusive:
+            return [(name, 1, k, k + 1) for k, name in enumerate(self.names)]
+        return [(name, k + 1, 1, k + 1) for k, name in enumerate(self.names)]
+
+    @cached_property
+    def colors(self) -> list[RGB]:
+        return class_colors(self.num_classes, has_background=self.has_background)
+
+    @property
+    def color_table(self) -> dict[int, tuple[int, ...]] | None:
+        """Colours of the values of a mask of one band."""
+        if self.planes > 1:
+            return None
+        if self.exclusive:
+            colors: dict[int, tuple[int, ...]] = {k: (*color, 255) for k, color in enumerate(self.colors)}
+            return colors | {IGNORE_INDEX: (0, 0, 0, 0)}
+        return {0: (0, 0, 0, 255), 1: (*self.colors[0], 255), IGNORE_INDEX: (0, 0, 0, 0)}
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Facts kept in GeoTIFFs."""
+        facts = {"MASKWRIGHT_MODEL_SHA256": self.sha256, "MASKWRIGHT_CLASSES": ",".join(self.names)}
+        if not self.exclusive:
+            facts["MASKWRIGHT_PROBABILITY_THRESHOLDS"] = ",".join(f"{value:g}" for value in self.thresholds)
+        return facts
+
+    def reader(self, mask: Any, band: int, code: int) -> Callable[[int, int], npt.NDArray[np.bool_]]:
+        """Rows of a mask as bool, True where it holds a class."""
+        return mask_reader(mask, band, code)
+
+
+def class_endings(names: Sequence[str]) -> tuple[str, ...]:
+    """Everything that may be written for classes, without the stem of the input."""
+    shared = ("mask.png", "mask.tif", "overlay.png", "probability.tif", "objects.gpkg", "objects.geojson")
+    labels = _file_labels(names)
+    own = [f"{label}{end}" for label in labels for end in (".png", "_probability.png", "_probability.tif")]
+    return (*shared, "summary.json", *own)
+
+
+def write_outputs(
+    plan: ClassPlan,
+    folder: Path,
+    stem: str,
+    mask: Path,
+    probs: Path | None,
+    *,
+    overlay: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]] | None,
+    per_class: Sequence[Mapping[str, Any]],
+    pixel_m2: float | None,
+    progress: Progress,
+) -> dict[str, Path]:
+    """Write the files a person asked for into ``folder``.
+
+    Args:
+        plan: What is asked for.
+        folder: Where.
+        stem: Name of the input.
+        mask: Raster of codes.
+        probs: Raster of probabilities, if there is one.
+        overlay: Picture (h, w, 3) and codes (P, h, w), both thinned out alike.
+        per_class: Statistics, for the legend.
+        pixel_m2: Ground that a pixel covers.
+        progress: Told what is being done.
+
+    Returns:
+        The files by what they are.
+
+    Raises:
+        PredictionError: If one cannot be written.
+    """
+    files: dict[str, Path] = {}
+    if plan.polygons is not None:
+        progress(0, 1, "polygons")
+        files["polygons"] = folder / f"{stem}_objects.{plan.polygons}"
+        planes = [ClassPlane(*place) for place in plan.where[plan.has_background :]]
+        vectorise_classes(mask, files["polygons"], planes, pixel_m2=pixel_m2, probabilities=probs)
+    if plan.photograph:
+        files |= _photographs(plan, folder, stem, mask, probs)
+    else:
+        progress(0, 1, "rasters")
+        files["mask"] = folder / f"{stem}_mask.tif"
+        copy_to_cog(mask, files["mask"], resampling="nearest")
+        if plan.probabilities and probs is not None:
+            files["probability"] = folder / f"{stem}_probability.tif"
+            copy_to_cog(probs, files["probability"], resampling="average")
+    if overlay is not None:
+        files["overlay"] = folder / f"{stem}_overlay.png"
+        _overlay(plan, files["overlay"], *overlay, per_class)
+    return files
+
+
+def _photographs(plan: ClassPlan, folder: Path, stem: str, mask: Path, probs: Path | None) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    labels = _file_labels(plan.names)
+    with open_raster(mask) as dataset:
+        planes = dataset.read()
+    if plan.exclusive:
+        files["mask"] = folder / f"{stem}_mask.png"
+        save_palette(files["mask"], planes[0], plan.colors)
+    elif plan.num_classes == 1:
+        files["mask"] = folder / f"{stem}_mask.png"
+        save_binary(files["mask"], planes[0])
+    else:
+        for name, label, plane in zip(plan.names, labels, planes, strict=True):
+            files[f"mask {name}"] = folder / f"{stem}_{label}.png"
+            save_binary(files[f"mask {name}"], plane)
+    if plan.probabilities and probs is not None:
+        with open_raster(probs) as dataset:
+            for band, (name, label) in enumerate(zip(plan.names, labels, strict=True), start=1):
+                path = folder / f"{stem}_{label}_probability.{plan.probability_ending}"
+                save_probability(path, dataset.read(band))
+                files[f"probability {name}"] = path
+    return files
+
+
+def _overlay(
+    plan: ClassPlan,
+    path: Path,
+    rgb: npt.NDArray[np.uint8],
+    codes: npt.NDArray[np.uint8],
+    per_class: Sequence[Mapping[str, Any]],
+) -> None:
+    masks = []
+    for (name, band, code, _), row, color in zip(plan.where, per_class, plan.colors, strict=True):
+        if plan.has_background and code == 0:
+            continue
+        share = "" if row["share"] is None else f": {row['share']:.1%}"
+        masks.append((f"{name}{share}", codes[band - 1] == code, color))
+    draw_overlay(path, rgb, masks)
+
+
+def _file_labels(names: Sequence[str]) -> list[str]:
+    """Names of classes as parts of file names, all different."""
+    labels: list[str] = []
+    for index, name in enumerate(names):
+        label = re.sub(r"[^\w-]+", "_", name).strip("_") or "class"
+        if label in labels or label in _TAKEN:
+            label = f"{label}_{index}"
+        labels.append(label)
+    return labels
