@@ -64,6 +64,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 _LISTS = ("--heights",)  # options that take several numbers, as in --heights 5 10 15
+_USUAL_NUMBERS = {"--show-augmented": "6"}  # options whose number may be left out
 
 
 class _LazyCommand(TyperCommand):
@@ -99,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_environment()
     words, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
     try:
-        outcome = build_app().main(_spread_lists(words), prog_name="maskwright", standalone_mode=False)
+        outcome = build_app().main(_spread_lists(_with_usual_numbers(words)), prog_name="maskwright", standalone_mode=False)
         sys.stdout.flush()
         if outcome == EXIT_INTERRUPTED:  # typer's word for Ctrl-C
             return _stopped()
@@ -168,6 +169,16 @@ def _spread_lists(words: Sequence[str]) -> list[str]:
             spread.append(option)
         spread.append(word)
     return spread
+
+
+def _with_usual_numbers(words: Sequence[str]) -> list[str]:
+    """``--show-augmented`` as ``--show-augmented 6``."""
+    complete: list[str] = []
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        complete.append(word)
+        if word in _USUAL_NUMBERS and not _is_number(after):
+            complete.append(_USUAL_NUMBERS[word])
+    return complete
 
 
 def _is_number(word: str) -> bool:

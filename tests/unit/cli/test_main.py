@@ -151,3 +151,15 @@ def test_the_words_of_the_process_are_used_by_default(
     monkeypatch.setattr(sys, "argv", ["maskwright", "--version"])
     assert main() == 0
     assert __version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "complete"),
+    [
+        (["check", "data", "--show-augmented"], ["check", "data", "--show-augmented", "6"]),
+        (["check", "--show-augmented", "data"], ["check", "--show-augmented", "6", "data"]),
+        (["check", "--show-augmented", "3", "data"], ["check", "--show-augmented", "3", "data"]),
+    ],
+)
+def test_the_number_of_an_option_may_be_left_out(words: list[str], complete: list[str]) -> None:
+    assert module._with_usual_numbers(words) == complete
