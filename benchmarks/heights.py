@@ -34,12 +34,15 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=4.0, help="of training for each contestant, seed and world")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
+    parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--out", type=Path, default=Path("heights.json"))
     parser.add_argument("--job", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.job:
         print(json.dumps(_run(json.loads(options.job))))
         return
+    if options.threads:
+        os.environ["OMP_NUM_THREADS"] = str(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         _compare(options, Path(folder))
 

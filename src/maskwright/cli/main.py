@@ -9,6 +9,7 @@ function.
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import sys
 import traceback
@@ -100,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_environment()
     words, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
     try:
-        outcome = build_app().main(_spread_lists(_with_usual_numbers(words)), prog_name="maskwright", standalone_mode=False)
+        complete = _spread_lists(_with_usual_numbers(words))
+        outcome = build_app().main(complete, prog_name="maskwright", standalone_mode=False)
         sys.stdout.flush()
         if outcome == EXIT_INTERRUPTED:  # typer's word for Ctrl-C
             return _stopped()
@@ -174,7 +176,7 @@ def _spread_lists(words: Sequence[str]) -> list[str]:
 def _with_usual_numbers(words: Sequence[str]) -> list[str]:
     """``--show-augmented`` as ``--show-augmented 6``."""
     complete: list[str] = []
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in itertools.zip_longest(words, words[1:], fillvalue=""):
         complete.append(word)
         if word in _USUAL_NUMBERS and not _is_number(after):
             complete.append(_USUAL_NUMBERS[word])
