@@ -5,6 +5,18 @@ are not. The peers live in an environment of their own: ``make bench-setup``, th
 
     .venv-bench/bin/python benchmarks/data.py windows --size 8192
     .venv-bench/bin/python benchmarks/data.py augment
+
+Measured 2026-11-21 on a loaded machine (load 10 on 2 cores of an AMD EPYC, Zen 5): the load slows the readers that
+decode more than those that copy, so the ratios of windows are too high and decoding is too slow. torchgeo 0.8.1,
+albumentations 2.0.8; 8192 x 8192 px, windows and tiles of 256 px.
+
+    windows/s                              ratio        images/s, 1 and 3 bands            ratio
+    TorchGeo RandomGeoSampler        59     1.00        albumentations      389 / 171    1.00 / 1.00
+    rasterio, opened each time      200     3.37        torchvision v2      119 /  92    0.31 / 0.54
+    rasterio, kept open             566     9.54        kornia               79 /  74    0.20 / 0.44
+    numpy memory map              24933   420           Maskwright          448 / 251    1.15 / 1.47
+    Maskwright, bare windows      20462   345
+    Maskwright, finished batches   7278   123           decoding, once: 29 Mpx/s
 """
 
 from __future__ import annotations
@@ -54,19 +66,25 @@ def _windows(folder: Path, size: int, rounds: int) -> None:
     source = HeightRasters([site], cache=Cache(folder / "cache"))
     elapsed = time.perf_counter() - started
     print(f"decoding two rasters of {size} x {size}: {2 * size * size / 1e6 / elapsed:.0f} Mpx/s, once")
+    batches = _batches(source, size)
+    started = time.perf_counter()
+    batches(1 + BATCH * (size * size // (BATCH * WINDOW_PX * WINDOW_PX) + 1))
+    print(f"first finished batches, until the surface lies levelled: {time.perf_counter() - started:.1f} s, once")
     contestants = {
         "TorchGeo RandomGeoSampler": _torchgeo(paths[0]),
         "rasterio, opened each time": _rasterio_each(paths[0], size),
         "rasterio, kept open": _rasterio_kept(paths[0], size),
         "numpy memory map": _memory_map(folder, source, size),
         "Maskwright, bare windows": _bare(source, size),
-        "Maskwright, finished batches": _batches(source, size),
+        "Maskwright, finished batches": batches,
     }
     _race(
         contestants,
         {name: 64 if "Maskwright" not in name and "numpy" not in name else 1024 for name in contestants},
         rounds,
         "windows",
+        # a scene is levelled once as many pixels were read as it has; that is timed apart
+        {"Maskwright, bare windows": 1024, "numpy memory map": 1024},
     )
 
 
@@ -185,10 +203,12 @@ def _batches(source: Any, size: int) -> Callable[[int], None]:
 # --- the race ---------------------------------------------------------------------------------------------------------
 
 
-def _race(contestants: Contestants, counts: dict[str, int], rounds: int, unit: str) -> None:
+def _race(
+    contestants: Contestants, counts: dict[str, int], rounds: int, unit: str, warm: dict[str, int] | None = None
+) -> None:
     speeds: dict[str, list[float]] = {name: [] for name in contestants}
     for name, run in contestants.items():
-        run(max(8, counts[name] // 8))  # warm
+        run(max(8, counts[name] // 8) if warm is None else warm.get(name, 8))
     for _ in range(rounds):
         for name, run in contestants.items():
             started = time.perf_counter()
@@ -201,8 +221,135 @@ def _race(contestants: Contestants, counts: dict[str, int], rounds: int, unit: s
         print(f"{name:32s}{median:12.0f}{median / first:10.2f}")
 
 
+# --- changes of images ------------------------------------------------------------------------------------------------
+
+
 def _augment(rounds: int, threads: int) -> None:
-    raise SystemExit(f"not yet {rounds} {threads}")
+    """Mirror image, quarter turn, affine, brightness and contrast, noise: each always, on one float32 tile and mask."""
+    import cv2
+    import torch
+
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads if threads > 1 else 0)
+    for bands in (1, 3):
+        generator = np.random.default_rng(bands)
+        image = generator.random((WINDOW_PX, WINDOW_PX, bands), np.float32)
+        mask = (generator.random((WINDOW_PX, WINDOW_PX)) < 0.3).astype(np.uint8)
+        makers = {
+            "albumentations": _albumentations,
+            "torchvision v2": _torchvision,
+            "kornia": _kornia,
+            "Maskwright": _changer,
+        }
+        contestants: Contestants = {}
+        for name, make in makers.items():
+            try:
+                contestants[name] = make(image, mask)
+            except ImportError as error:
+                print(f"{name} is left out: {error}")
+        print(f"{bands} bands, {WINDOW_PX} x {WINDOW_PX} px")
+        counts = {name: 256 if name in ("Maskwright", "albumentations") else 64 for name in contestants}
+        _race(contestants, counts, rounds, "images")
+
+
+def _albumentations(image: np.ndarray, mask: np.ndarray) -> Callable[[int], None]:
+    import albumentations as chain
+
+    change = chain.Compose(
+        [
+            chain.HorizontalFlip(p=1),
+            chain.RandomRotate90(p=1),
+            chain.Affine(rotate=(-15, 15), scale=(0.9, 1.1), translate_percent=(-0.1, 0.1), p=1),
+            chain.RandomBrightnessContrast(p=1),
+            chain.GaussNoise(std_range=(0.005, 0.02), p=1),
+        ]
+    )
+
+    def run(count: int) -> None:
+        for _ in range(count):
+            change(image=image, mask=mask)
+
+    return run
+
+
+def _torchvision(image: np.ndarray, mask: np.ndarray) -> Callable[[int], None]:
+    import torch
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+
+    change = v2.Compose(
+        [
+            v2.RandomHorizontalFlip(p=1),
+            v2.RandomChoice([v2.RandomRotation((turn, turn)) for turn in (90, 180, 270)]),
+            v2.RandomAffine(15, translate=(0.1, 0.1), scale=(0.9, 1.1), interpolation=v2.InterpolationMode.BILINEAR),
+            v2.ColorJitter(brightness=0.2, contrast=0.2),
+            v2.GaussianNoise(sigma=0.01),
+        ]
+    )
+    pair = tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1)), tv_tensors.Mask(torch.from_numpy(mask))
+
+    def run(count: int) -> None:
+        for _ in range(count):
+            change(*pair)
+
+    return run
+
+
+def _kornia(image: np.ndarray, mask: np.ndarray) -> Callable[[int], None]:
+    import kornia.augmentation as chain
+    import torch
+
+    change = chain.AugmentationSequential(
+        chain.RandomHorizontalFlip(p=1.0),
+        chain.RandomRotation90((1, 3), p=1.0),
+        chain.RandomAffine(15.0, translate=(0.1, 0.1), scale=(0.9, 1.1), p=1.0),
+        chain.RandomBrightness((0.8, 1.2), p=1.0),
+        chain.RandomContrast((0.8, 1.2), p=1.0),
+        chain.RandomGaussianNoise(std=0.01, p=1.0),
+        data_keys=["input", "mask"],
+    )
+    images = torch.from_numpy(image).permute(2, 0, 1)[None].repeat(BATCH, 1, 1, 1)
+    masks = torch.from_numpy(mask)[None, None].float().repeat(BATCH, 1, 1, 1)
+
+    def run(count: int) -> None:
+        for _ in range(count // BATCH):
+            change(images, masks)
+
+    return run
+
+
+def _changer(image: np.ndarray, mask: np.ndarray) -> Callable[[int], None]:
+    """What a training loader does with a batch of images, the draws included."""
+    import torch
+
+    from maskwright.data.balance import rng
+    from maskwright.data.image_augment import ImageChanger
+    from maskwright.data.sampling import Draw, ImageAugment, draw_change
+    from maskwright.types import Batch, Place, Window
+
+    augment = ImageAugment(flip_p=1, turn_p=1, rotate_p=1, brightness_p=1, noise_p=1)
+    bands, place = image.shape[-1], Place("tile", Window(0, 0, WINDOW_PX, WINDOW_PX))
+    change = ImageChanger(augment, in_channels=bands)
+    batch = Batch(
+        torch.from_numpy(image).permute(2, 0, 1)[None].repeat(BATCH, 1, 1, 1),
+        torch.from_numpy(mask).long()[None].repeat(BATCH, 1, 1),
+        torch.ones(BATCH, WINDOW_PX, WINDOW_PX, dtype=torch.bool),
+        None,
+        (place,) * BATCH,
+    )
+    numbers = iter(range(2**62))
+
+    def drawn() -> Draw:
+        generator = rng(0, 0, next(numbers))
+        changes, rotate_deg, zoom = draw_change(generator, augment)
+        turns, seed = 1 + int(generator.random() * 3), int(generator.integers(2**62))
+        return Draw(place, (), flip_cols=True, turns=turns, rotate_deg=rotate_deg, zoom=zoom, seed=seed, image=changes)
+
+    def run(count: int) -> None:
+        for _ in range(count // BATCH):
+            change(batch, [drawn() for _ in range(BATCH)])
+
+    return run
 
 
 if __name__ == "__main__":

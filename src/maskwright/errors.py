@@ -5,7 +5,8 @@
     MaskwrightError                something a person can mend; shown without a traceback, exit code 2
     ├── ConfigError                a setting, a file of settings, a command-line option
     ├── DataError                  rasters, labels, grids, splits
-    │   └── GridError              two rasters that should lie on one grid do not
+    │   ├── GridError              two rasters that should lie on one grid do not
+    │   └── UnreadableError        one file that cannot be decoded
     ├── ModelError                 architecture, weights, shapes given to a network
     │   └── ShapeError             arrays whose sizes do not fit together
     ├── TrainingError              the run itself: a loss that is not finite, no samples
@@ -29,6 +30,7 @@ __all__ = [
     "RunError",
     "ShapeError",
     "TrainingError",
+    "UnreadableError",
 ]
 
 
@@ -46,6 +48,10 @@ class DataError(MaskwrightError):
 
 class GridError(DataError):
     """Two rasters that should lie on one grid do not."""
+
+
+class UnreadableError(DataError):
+    """A file that cannot be decoded: damaged, empty, no image. A source may leave such a file out, and says so."""
 
 
 class ModelError(MaskwrightError):

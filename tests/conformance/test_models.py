@@ -30,6 +30,7 @@ from maskwright.config.model import (
 )
 from maskwright.errors import ModelError
 from maskwright.models import MODELS, build_model, enable_gradient_checkpointing
+from maskwright.models.droppath import DropPath
 from maskwright.prediction.predictor import fold_batch_norm
 
 TINY = {"base_channels": 4, "depth": 2}
@@ -119,6 +120,44 @@ def test_any_size_goes_forward_and_backward(config: Any, size: tuple[int, int], 
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
     assert len(gradients) == len(list(network.parameters()))
+
+
+def test_nearly_every_weight_is_taught_within_three_steps(config: Any) -> None:
+    network = build(config)
+    for module in network.modules():
+        if isinstance(module, DropPath):
+            module.rate = 0.0  # a branch may be left out three times in a row
+    image, condition = inputs((64, 48))
+    target = (torch.rand(2, OUTPUTS, 64, 48) < 0.5).float()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    taught: set[str] = set()
+    for _ in range(3):
+        optimizer.zero_grad()
+        torch.nn.functional.binary_cross_entropy_with_logits(network(image, condition), target).backward()
+        optimizer.step()
+        taught |= {name for name, each in network.named_parameters() if each.grad is not None and each.grad.any()}
+    assert len(taught) > 0.95 * len(list(network.parameters()))
+
+
+# Those of the ecosystem are asked with a smaller encoder in a test of their own.
+OF_OUR_OWN = sorted({config.kind for config in CONFIGS.values() if config.conditioned} - {"smp_film"})
+
+
+@pytest.mark.parametrize("kind", OF_OUR_OWN)
+def test_one_image_is_learned_at_two_heights(kind: str) -> None:
+    network, (image, _) = build(CONFIGS[kind]), inputs((32, 32))
+    heights = torch.tensor([[5.0, 20.0]]).expand(2, -1)
+    target = torch.zeros(2, 2, 32, 32)
+    target[:, 0, :, :12] = 1  # at the lower height the left part, at the higher one nearly all
+    target[:, 1, 3:] = 1
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    for _ in range(150):
+        optimizer.zero_grad()
+        torch.nn.functional.binary_cross_entropy_with_logits(network(image, heights), target).backward()
+        optimizer.step()
+    called = network(image, heights) > 0
+    assert (called == target.bool()).float().mean() > 0.95
+    assert not torch.equal(called[:, 0], called[:, 1])
 
 
 def test_weights_survive_saving_and_loading(config: Any) -> None:

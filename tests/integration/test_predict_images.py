@@ -326,11 +326,34 @@ def test_a_single_image_that_fails_is_an_error(model_folder: Path, tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_whose_only_image_fails_still_gets_its_summary(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "maps"
+    photos.mkdir()
+    (photos / "broken.jpg").write_bytes(b"no image")
+    assert main(["predict", str(model_folder), str(photos), "--out", str(out)]) == 2
+    assert "broken.jpg" in capsys.readouterr().err
+    with (out / "summary.csv").open(newline="") as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["failed"]
+    with pytest.raises(PredictionError, match=r"summary\.csv would be replaced"):
+        predict(model_folder, photos, out)
+
+
+def test_a_folder_without_images_says_that_folders_inside_are_not_searched(model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "inside").mkdir(parents=True)
+    _photograph(tmp_path / "photos" / "inside" / "a.png", _pixels(40, 50))
+    with pytest.raises(PredictionError, match="Folders inside it are not searched"):
+        predict(model_folder, tmp_path / "photos", tmp_path / "out")
+    (result,) = predict(model_folder, str(tmp_path / "photos" / "**" / "*.png"), tmp_path / "out")
+    assert result.raster.name == "a.png"
+
+
 def test_patterns_choose_files_and_earlier_results_are_kept_unless_told(model_folder: Path, tmp_path: Path) -> None:
     photos = _photos(tmp_path / "photos")
     results = predict(model_folder, str(photos / "[ab].png"), tmp_path / "out")
     assert [result.raster.name for result in results] == ["a.png", "b.png"]
-    with pytest.raises(PredictionError, match=r"a_mask\.png and 3 more would be replaced.*--overwrite"):
+    with pytest.raises(PredictionError, match=r"a_mask\.png and 4 more would be replaced.*--overwrite"):
         predict(model_folder, str(photos / "?.png"), tmp_path / "out")
     predict(model_folder, str(photos / "?.png"), tmp_path / "out", overwrite=True)
     with pytest.raises(PredictionError, match=r"No file matches .*\*\.bmp"):

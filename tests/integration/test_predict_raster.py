@@ -301,7 +301,7 @@ def test_the_quicklook_is_a_picture_of_bounded_size(model_folder: Path, tmp_path
 
 def test_notes_speak_of_unlike_heights_and_pixels_and_of_a_missing_crs(model_folder: Path, tmp_path: Path) -> None:
     path = _write(
-        tmp_path / "bare.tif", _surface(40, 40), crs=None, transform=rasterio.Affine(2.0, 0, 100, 0, -2.0, 200)
+        tmp_path / "bare.tif", _surface(40, 40), crs=None, transform=rasterio.Affine(0.8, 0, 100, 0, -0.8, 200)
     )
     settings = PredictionConfig(polygons="geojson")
     result = Predictor.load(model_folder, device="cpu").predict_raster(
@@ -310,10 +310,10 @@ def test_notes_speak_of_unlike_heights_and_pixels_and_of_a_missing_crs(model_fol
     assert len(result.notes) == 3
     assert "no CRS" in result.notes[0]
     assert "30 m lies outside the heights the model was trained at" in result.notes[1]
-    assert "pixels of 2 m, the model was trained on 0.5 m" in result.notes[2]
+    assert "pixels of 0.8 m, the model was trained on 0.5 m" in result.notes[2]
     with rasterio.open(result.files["gaps"]) as dataset:
         assert dataset.crs is None
-        assert dataset.transform == rasterio.Affine(2.0, 0, 100, 0, -2.0, 200)
+        assert dataset.transform == rasterio.Affine(0.8, 0, 100, 0, -0.8, 200)
 
 
 def test_an_undeclared_nodata_value_is_refused_and_can_be_named(model_folder: Path, tmp_path: Path) -> None:

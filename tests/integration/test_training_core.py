@@ -408,7 +408,7 @@ def test_one_cycle_counts_updates_and_ends_at_its_end() -> None:
     trainer = trainer_for(None, Rates(), epochs=4)
     start = trainer.state.lrs[0]
     trainer.train()
-    assert trainer.state.schedule.total_steps == 12  # three updates an epoch: 5 batches, 2 at a time
+    assert trainer.state.schedule.last_epoch == 12  # three updates an epoch: 5 batches, 2 at a time
     assert start == pytest.approx(0.01 / 25)
     assert max(seen) == pytest.approx(0.01, rel=0.02)
     assert seen[10] == pytest.approx(0.01 / 25 / 1e4, rel=1e-6)  # the rate of the last update

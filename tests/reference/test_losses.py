@@ -5,10 +5,21 @@ from __future__ import annotations
 import math
 import warnings
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from maskwright.losses import CombinedLoss, ComboLoss, DiceLoss, FocalLoss, IoULoss, LoopLoss, build_term
+from maskwright.losses import (
+    CombinedLoss,
+    ComboLoss,
+    DiceLoss,
+    FocalLoss,
+    IoULoss,
+    LoopLoss,
+    build_term,
+    mixture_likelihood_by_sample,
+)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -228,3 +239,14 @@ def test_errors_of_numbers_equal_torch() -> None:
         (single("huber"), torch.nn.functional.smooth_l1_loss),
     ):
         torch.testing.assert_close(ours(prediction, target), theirs(prediction, target))
+
+
+def test_the_likelihood_of_heights_equals_scipy() -> None:
+    generator = np.random.default_rng(0)
+    centre, spread = generator.uniform(0, 30, (2, 3, 8, 7)), generator.uniform(0.25, 6, (2, 3, 8, 7))
+    weight = generator.dirichlet((1, 1, 1), (2, 8, 7)).transpose(0, 3, 1, 2)
+    heights, valid = generator.uniform(0, 40, (2, 8, 7)), generator.random((2, 8, 7)) < 0.7
+    density = (weight * stats.logistic.pdf(heights[:, None], centre, spread)).sum(axis=1)
+    expected = -np.where(valid, np.log(density), 0).sum(axis=(1, 2))
+    parts = (torch.from_numpy(each.copy()) for each in (centre, spread, weight, heights, valid))
+    torch.testing.assert_close(mixture_likelihood_by_sample(*parts)[:, 0], torch.from_numpy(expected))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from maskwright.checkpoints.format import check_plain, load_state, read_about, save_state, snapshot
+from maskwright.checkpoints.format import bare_model, check_plain, load_state, read_about, save_state, snapshot
+from maskwright.checkpoints.manager import CheckpointManager
 from maskwright.checkpoints.portable import load_description, load_weights, save_model
-from maskwright.checkpoints.retention import best_of, files_to_keep, is_better
+from maskwright.checkpoints.retention import STRATEGIES, Strategy, best_of, checkpoint_tag, files_to_keep, is_better
 from maskwright.checkpoints.store import CheckpointStore, Loaded, checkpoint_name
 
 __all__ = [
+    "STRATEGIES",
+    "CheckpointManager",
     "CheckpointStore",
     "Loaded",
+    "Strategy",
+    "bare_model",
     "best_of",
     "check_plain",
     "checkpoint_name",
+    "checkpoint_tag",
     "files_to_keep",
     "is_better",
     "load_description",

@@ -16,12 +16,21 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from maskwright.errors import CheckpointError
 from maskwright.files import durable_file, sha256_file
 
-__all__ = ["FORMAT_VERSION", "check_plain", "is_whole", "load_state", "read_about", "save_state", "snapshot"]
+__all__ = [
+    "FORMAT_VERSION",
+    "bare_model",
+    "check_plain",
+    "is_whole",
+    "load_state",
+    "read_about",
+    "save_state",
+    "snapshot",
+]
 
 FORMAT_VERSION = 1
 
@@ -78,6 +87,17 @@ def snapshot(state: Mapping[str, object], *, copy: bool = True) -> dict[str, Any
     check_plain(state)
     copied: dict[str, Any] = _copied(state, copy)
     return copied
+
+
+def bare_model(model: nn.Module) -> nn.Module:
+    """The network itself where ``torch.compile`` or a wrapper for several GPUs stands around it.
+
+    Names of its weights are then those of the network, and a file can be loaded with and without the wrapper.
+    """
+    inside = getattr(model, "_orig_mod", None)
+    if inside is None and isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        inside = model.module
+    return bare_model(inside) if isinstance(inside, nn.Module) else model
 
 
 def _copied(value: Any, copy: bool) -> Any:

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from maskwright.checkpoints.format import is_whole, load_state, read_about, save_state, snapshot
-from maskwright.checkpoints.retention import best_of, files_to_keep
+from maskwright.checkpoints.retention import PASSING, Strategy, best_of, checkpoint_tag, files_to_keep
 from maskwright.errors import CheckpointError
 from maskwright.files import durable_file, explain_os_error, remove_stale, sha256_file, sync_folder, temporary_path
 from maskwright.tracking import CheckpointRecord, Manifest, RunFolder, read_manifest, write_manifest
@@ -56,6 +56,8 @@ class CheckpointStore:
         max_checkpoints: Checkpoints kept, newest first, beside the best; at least 1.
         monitor: Name of the score that decides which is best; None takes what the manifest says, if anything.
         mode: Whether a higher (``max``) or lower (``min``) score is better.
+        strategy: Which checkpoints stay once a newer one is saved, see :mod:`maskwright.checkpoints.retention`.
+        interval: Epochs from one kept checkpoint to the next, for the strategy ``interval``.
     """
 
     def __init__(
@@ -65,11 +67,15 @@ class CheckpointStore:
         max_checkpoints: int = 3,
         monitor: str | None = None,
         mode: Literal["min", "max"] = "max",
+        strategy: Strategy = "epoch",
+        interval: int = 5,
     ) -> None:
         self.folder = folder.checkpoints if isinstance(folder, RunFolder) else Path(folder)
         self.max_checkpoints = max_checkpoints
         self.monitor = monitor
         self.mode = mode
+        self.strategy: Strategy = strategy
+        self.interval = interval
         self._recovered = False
         self._bad: set[str] = set()  # hashes of records whose files turned out damaged or missing
         self._copied: dict[str, str] = {}  # alias to hash, where the file system has no hard links
@@ -127,6 +133,7 @@ class CheckpointStore:
             "scores": {key: float(value) for key, value in (scores or {}).items()},
             "kind": kind,
             "time": time_text(),
+            "tag": self.tag_of(epoch=epoch, scores=scores or {}, kind=kind),
         }
         try:
             sha256, size = save_state(self.folder / name, content, about)
@@ -168,6 +175,30 @@ class CheckpointStore:
         self._recovered = True
         return tuple(notes)
 
+    def tag_of(self, *, epoch: int, scores: Mapping[str, float], kind: CheckpointKind = "epoch") -> str:
+        """What the strategy makes of a checkpoint that is about to be saved; ``latest`` if it need not stay.
+
+        Args:
+            epoch: Finished epochs, as for :meth:`write`.
+            scores: Scores of exactly these weights.
+            kind: Under ``epoch`` and ``all`` checkpoints inside an epoch count as the others do, elsewhere they pass.
+        """
+        if kind != "epoch":
+            return "" if self.strategy in ("epoch", "all") else PASSING
+        manifest, _ = self._manifest()
+        monitor, mode = self._rule(manifest)
+        name = checkpoint_name(epoch=epoch, global_step=0, kind="epoch")
+        best = best_of([record for record in manifest.records if record.file != name], monitor, mode)
+        tag = checkpoint_tag(
+            self.strategy,
+            epoch - 1,
+            None if monitor is None else scores.get(monitor),
+            None if best is None or monitor is None else (best.scores[monitor], best.epoch - 1),
+            mode=mode,
+            interval=self.interval,
+        )
+        return PASSING if tag is None else tag
+
     def _enter(self, record: CheckpointRecord) -> tuple[Manifest, Manifest]:
         """Enter a saved file in the manifest; returns the manifests before and after."""
         former, _ = self._manifest()
@@ -190,7 +221,7 @@ class CheckpointStore:
     def _kept(self, records: Sequence[CheckpointRecord], former: Manifest, count: int) -> Manifest:
         monitor, mode = self._rule(former)
         best = best_of(records, monitor, mode)
-        keep = files_to_keep(records, max_checkpoints=count, best=best)
+        keep = files_to_keep(records, max_checkpoints=count, best=best, strategy=self.strategy)
         kept = tuple(record for record in records if record.file in keep)
         return Manifest(kept, best.file if best else None, monitor, mode)
 
@@ -394,7 +425,7 @@ def _about_or_none(path: Path) -> dict[str, Any] | None:
     except CheckpointError:
         return None
     names = set(CheckpointRecord.__dataclass_fields__) - {"file", "sha256", "bytes"}
-    return about if set(about) == names else None
+    return about if names - {"tag"} <= set(about) <= names else None
 
 
 def _link(source: Path, target: Path) -> bool:

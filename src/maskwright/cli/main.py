@@ -34,6 +34,10 @@ _EXIT_BROKEN_PIPE = 141  # the reader went away, as with "| head"
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module:function, or module:Typer for a group; its help in one line, as in its docstring)
     "train": ("maskwright.cli.train_commands:train", "Train a model and score it on held-out data."),
+    "lr-find": (
+        "maskwright.cli.lr_find_commands:lr_find",
+        "Try rising learning rates on a fresh network and suggest one.",
+    ),
     "evaluate": (
         "maskwright.cli.train_commands:evaluate",
         "Score the model of a run beside naive baselines, with intervals.",
@@ -51,6 +55,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prepare": (
         "maskwright.cli.prepare_commands:app",
         "Aligned rasters, tiles, masks and statistics without training.",
+    ),
+    "export": (
+        "maskwright.cli.export_commands:export",
+        "Write a trained model as ONNX, TorchScript, torch.export or a folder, checked against the network.",
+    ),
+    "compare": (
+        "maskwright.cli.compare_commands:compare",
+        "Put runs beside each other: scores, paired tests, settings that differ, curves.",
+    ),
+    "doctor": (
+        "maskwright.cli.doctor_commands:doctor",
+        "Explain a run from its log: what is wrong, by which numbers, and which setting to change.",
     ),
     "runs": ("maskwright.cli.run_commands:runs", "List runs, newest first: status, epochs, best score."),
     "models": (

@@ -20,7 +20,12 @@ __all__ = ["predict"]
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder or model folder.", show_default=False)],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Run folder or model folder; an .onnx file with --backend onnx.", show_default=False
+        ),
+    ],
     rasters: Annotated[
         list[str],
         typer.Argument(
@@ -58,6 +63,9 @@ def predict(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of an earlier prediction.")] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    backend: Annotated[
+        str, typer.Option("--backend", metavar="torch|onnx", help="onnx: compute with a file made by export.")
+    ] = "torch",
     overrides: Annotated[
         list[str] | None,
         typer.Option(
@@ -89,6 +97,7 @@ def predict(
             chm=chm,
             chm_nodata=_nodata(chm_nodata, "--chm-nodata"),
             device=device,
+            backend=backend,
             overwrite=overwrite,
             progress=progress,
             on_result=partial(_show, quiet=quiet),

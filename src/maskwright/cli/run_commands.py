@@ -1,26 +1,55 @@
-"""``maskwright runs`` and ``maskwright demo``."""
+"""``maskwright runs`` (list, pack, unpack) and ``maskwright demo``."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from maskwright.cli.progress import progress_bar
 from maskwright.cli.render import print_table
 
-__all__ = ["demo", "runs"]
+if TYPE_CHECKING:
+    from maskwright.workflows.pack import PackedRun
+
+__all__ = ["demo", "list_runs", "pack", "runs", "unpack"]
+
+_Zip = Annotated[Path, typer.Argument(metavar="FILE.zip", help="The packed run.")]
 
 
-def runs(
+class _ListByDefault(TyperGroup):
+    """``maskwright runs [FOLDER]`` lists; any other command is called by its name."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or args[0] not in {*self.commands, "--help", "-h"}:
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+runs = typer.Typer(
+    cls=_ListByDefault,
+    help="List runs, newest first: status, epochs, best score.",
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@runs.callback()
+def _runs() -> None:
+    """List runs, newest first: status, epochs, best score."""
+
+
+@runs.command("list")
+def list_runs(
     folder: Annotated[Path, typer.Argument(help="Folder that holds run folders.")] = Path("outputs"),
     name: Annotated[
         str | None, typer.Option("--name", help="Only runs of this experiment.", show_default=False)
     ] = None,
 ) -> int:
-    """List runs, newest first: status, epochs, best score."""
+    """List runs, newest first; what runs does if nothing else is said."""
     from maskwright.tracking import RunReader, find_runs
 
     found = find_runs(folder, name)
@@ -36,6 +65,52 @@ def runs(
         rows.append((run.path.name, str(reader.status()["status"]), str(len(history)), ", ".join(scores)))
     print_table(("run", "status", "epochs", "last epoch"), rows)
     return 0
+
+
+@runs.command()
+def pack(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")], out: _Zip) -> int:
+    """Write a run to one file to send: settings, history, page, model, versions; no checkpoints, no pickle."""
+    from maskwright.errors import ConfigError
+    from maskwright.workflows.pack import pack_run
+
+    if out.suffix.lower() != ".zip":
+        raise ConfigError(f"{out}: a packed run is a zip file. Give a name such as {out.with_suffix('.zip')}.")
+    packed = pack_run(run, out)
+    _show(packed)
+    typer.echo(f"Written: {out}, {out.stat().st_size / 1e6:.1f} MB. Unpack it with: maskwright runs unpack {out.name}")
+    return 0
+
+
+@runs.command()
+def unpack(
+    file: _Zip,
+    to: Annotated[Path, typer.Option("--to", help="Folder of runs that gets the run folder.")] = Path("outputs"),
+) -> int:
+    """Check a packed run, unpack it into a new run folder and show what it is."""
+    import shlex
+
+    from maskwright.workflows.pack import unpack_run
+
+    packed = unpack_run(file, to)
+    _show(packed)
+    typer.echo(f"Unpacked: {packed.path}")
+    if "model/model.safetensors" in packed.files:
+        typer.echo(f"Next: {shlex.join(['maskwright', 'predict', str(packed.path), 'YOUR_FILES', '--out', 'maps'])}")
+    return 0
+
+
+def _show(packed: PackedRun) -> None:
+    made_with = ", ".join(
+        f"{name} {packed.versions[name]}" for name in ("maskwright", "torch") if name in packed.versions
+    )
+    rows = [
+        ("run", packed.name),
+        ("status", f"{packed.status}, {packed.epochs} epochs"),
+        ("made with", made_with),
+        ("files", ", ".join(packed.files)),
+        *(("note", note) for note in packed.notes),
+    ]
+    print_table(("what", "value"), rows)
 
 
 def demo(

@@ -15,7 +15,7 @@ from maskwright.config import load_experiment
 from maskwright.errors import ConfigError
 
 if TYPE_CHECKING:
-    from maskwright.config import Experiment
+    from maskwright.config import Experiment, Override
     from maskwright.workflows.evaluation import Evaluation
 
 __all__ = ["evaluate", "print_evaluation", "train"]
@@ -31,20 +31,53 @@ def train(
         ),
     ] = None,
     overrides: Set = None,
+    config: Annotated[
+        list[str] | None,
+        typer.Option("--config", metavar="FILE", help="A file of settings, as FILES; may be given again."),
+    ] = None,
     resume: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--resume", metavar="RUN", help="Continue this run folder exactly where it was.", show_default=False
+            "--resume",
+            metavar="RUN|auto",
+            help="Continue this run folder exactly where it was; auto: the newest unfinished run of the experiment, or "
+            "a new one if there is none.",
+            show_default=False,
         ),
     ] = None,
     name: Annotated[str | None, setting("name", "--experiment-name")] = None,
     epochs: Annotated[int | None, setting("training.epochs", "--epochs")] = None,
+    minutes: Annotated[float | None, setting("training.budget", "--minutes")] = None,
     batch_size: Annotated[int | None, setting("data.loader.batch_size", "--batch-size")] = None,
     lr: Annotated[float | None, setting("optim.optimizer.lr", "--lr")] = None,
+    accumulate: Annotated[int | None, setting("training.accumulate", "--grad-accum")] = None,
+    mixed_precision: Annotated[
+        bool,
+        typer.Option(
+            "--mixed-precision",
+            help="Compute in bf16 where the device gains by it, else in fp32. Same as --set training.precision=auto",
+        ),
+    ] = False,
+    compiled: Annotated[
+        bool,
+        typer.Option("--compile", help="Let torch compile the network. Same as --set training.compile=default"),
+    ] = False,
     device: Annotated[str | None, setting("training.device", "--device")] = None,
+    validate_every: Annotated[int | None, setting("training.validate_every", "--val-frequency")] = None,
+    save_every: Annotated[int | None, setting("checkpoints.every_epochs", "--save-frequency")] = None,
+    output_dir: Annotated[Path | None, setting("tracking.output_dir", "--output-dir")] = None,
     plan: Annotated[
         bool,
         typer.Option("--dry-run", help="Say what would be done and what it would take, draw one batch, train nothing."),
+    ] = False,
+    use_mlflow: Annotated[
+        bool, typer.Option("--use-mlflow", help="Send the run to MLflow. Same as --set tracking.mlflow=true")
+    ] = False,
+    use_wandb: Annotated[
+        bool, typer.Option("--use-wandb", help="Send the run to Weights & Biases. Same as --set tracking.wandb=true")
+    ] = False,
+    no_tensorboard: Annotated[
+        bool, typer.Option("--no-tensorboard", help="Same as --set tracking.tensorboard=false")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on the screen.")] = False,
 ) -> int:
@@ -53,42 +86,78 @@ def train(
         {
             "name": ("--experiment-name", name),
             "training.epochs": ("--epochs", epochs),
+            "training.budget": ("--minutes", minutes),
+            "tracking.mlflow": ("--use-mlflow", use_mlflow or None),
+            "tracking.wandb": ("--use-wandb", use_wandb or None),
+            "tracking.tensorboard": ("--no-tensorboard", False if no_tensorboard else None),
             "data.loader.batch_size": ("--batch-size", batch_size),
             "optim.optimizer.lr": ("--lr", lr),
+            "training.accumulate": ("--grad-accum", accumulate),
+            "training.precision": ("--mixed-precision", "auto" if mixed_precision else None),
+            "training.compile": ("--compile", "default" if compiled else None),
             "training.device": ("--device", device),
+            "training.validate_every": ("--val-frequency", validate_every),
+            "checkpoints.every_epochs": ("--save-frequency", save_every),
+            "tracking.output_dir": ("--output-dir", None if output_dir is None else str(output_dir)),
         }
     )
-    if resume is None and not files:
-        raise ConfigError("Name a file of settings, or --resume RUN. For example: maskwright train experiment.yaml")
-    if resume is not None and (files or overrides or flags):
-        raise ConfigError(
-            "--resume continues a run with the settings it was begun with; give no files and no settings."
-        )
-    if resume is not None and plan:
+    files = [*(files or []), *(config or [])]
+    found, begin = _meant(resume, files, [*(overrides or []), *flags], output_dir)
+    if begin is None and plan:
         raise ConfigError("--dry-run says what a new run would do; a run that is resumed goes on as it was begun.")
-    if quiet:
-        flags += given({"tracking.quiet": ("--quiet", True)})
-    experiment = None if resume is not None else load_experiment(files or [], [*(overrides or []), *flags])
-    if plan:
-        assert experiment is not None
-        return _dry_run(experiment)
+    if begin is not None and quiet:
+        begin = begin.model_copy(update={"tracking": begin.tracking.model_copy(update={"quiet": True})})
+    if begin is not None and plan:
+        return _dry_run(begin)
 
     from maskwright.workflows.train import resume as resume_run
     from maskwright.workflows.train import train as train_run
 
     say = (lambda line: None) if quiet else (lambda line: typer.echo(line, err=True))
     with progress_bar(quiet=quiet) as progress:
-        if experiment is not None:
-            outcome = train_run(experiment, say=say, progress=progress, own_process=True)
+        if begin is not None:
+            outcome = train_run(begin, say=say, progress=progress, own_process=True)
         else:
-            assert resume is not None
-            outcome = resume_run(resume, say=say, progress=progress, own_process=True, quiet=quiet)
+            assert found is not None
+            outcome = resume_run(found, say=say, progress=progress, own_process=True, quiet=quiet)
     if outcome.evaluation is not None and not quiet:
         print_evaluation(outcome.evaluation)
     for line in outcome.lines:
         typer.echo(line)
     by_signal = (outcome.stop_reason or "").startswith("signal")
     return EXIT_INTERRUPTED if by_signal and not outcome.finished else 0
+
+
+def _meant(
+    resume: str | None, files: list[str], overrides: list[str | Override], output_dir: Path | None
+) -> tuple[Path | None, Experiment | None]:
+    """The run folder to continue, or the experiment to begin: one of the two."""
+    from maskwright.workflows.unfinished import newest_unfinished, require_same_settings, run_of
+
+    if resume is None:
+        if not files:
+            raise ConfigError("Name a file of settings, or --resume RUN. For example: maskwright train experiment.yaml")
+        return None, load_experiment(files, overrides)
+    if resume != "auto":
+        if files or overrides:
+            raise ConfigError(
+                "--resume continues a run with the settings it was begun with; give no files and no settings."
+            )
+        return run_of(Path(resume)), None
+    if files:
+        experiment = load_experiment(files, overrides)
+        run = newest_unfinished(experiment.tracking.output_dir, experiment.name)
+        if run is None:
+            return None, experiment
+        require_same_settings(run, experiment)
+        return run.path, None
+    if len(overrides) > (output_dir is not None):
+        raise ConfigError("--resume auto alone takes no settings but --output-dir; name the file of settings as well.")
+    folder = output_dir or Path("outputs")
+    run = newest_unfinished(folder)
+    if run is None:
+        raise ConfigError(f"--resume auto: {folder} holds no unfinished run. Name a file of settings to start one.")
+    return run.path, None
 
 
 def _dry_run(experiment: Experiment) -> int:

@@ -19,7 +19,11 @@ class EarlyStoppingConfig(Section):
     patience: int = Field(10, ge=1, unit="epochs", help="Validated epochs without improvement that end the run.")
     min_delta: float = Field(0.0, ge=0, help="A smaller change is no improvement.")
     min_epochs: int = Field(
-        0, ge=0, unit="epochs", help="Never stop before this many epochs; the best counts from the first."
+        0,
+        ge=0,
+        unit="epochs",
+        help="Never stop before this many epochs; the best counts from the first. Unsaid for tasks that learn from "
+        "images: half of training.epochs.",
     )
 
 

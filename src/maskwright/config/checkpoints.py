@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from pydantic import model_validator
+
 from maskwright.config.base import Field, Section
 
 __all__ = ["CheckpointsConfig"]
@@ -16,3 +20,21 @@ class CheckpointsConfig(Section):
     every_steps: int | None = Field(None, ge=1, unit="steps", help="Also save inside an epoch, after so many updates.")
     every_minutes: float | None = Field(10.0, gt=0, unit="min", help="Also save inside an epoch when this long passed.")
     max_checkpoints: int = Field(3, ge=1, help="Checkpoints kept on disk, newest first, beside the best.")
+    strategy: Literal["best", "epoch", "interval", "all", "adaptive", "performance_based", "time_based"] = Field(
+        "epoch",
+        help="Which checkpoints stay once a newer one is saved: epoch, all: each; best: each that was the best when it "
+        "came; interval: every interval_epochs; adaptive, performance_based, time_based: the best, and plateaus, near "
+        "bests or milestones.",
+    )
+    interval_epochs: int = Field(
+        5, ge=1, unit="epochs", help="Epochs from one kept checkpoint to the next; for the strategy interval."
+    )
+
+    @model_validator(mode="after")
+    def _strategy_sees_every_epoch(self) -> CheckpointsConfig:
+        if self.every_epochs > 1 and self.strategy not in ("best", "epoch", "all"):
+            raise ValueError(
+                f"every_epochs: {self.every_epochs} hides epochs from the strategy {self.strategy}, which chooses "
+                "among all of them. Leave every_epochs at 1"
+            )
+        return self

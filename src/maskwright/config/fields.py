@@ -206,7 +206,7 @@ def suggestion(path: str, root: type[Section] | None = None, known: Iterable[str
     by_name = {spec.name: spec.path for spec in reversed(specs)}
     candidates = (
         [_join(parent, other) for other in get_close_matches(word, beside, 1, 0.8)],
-        _unique(spec.path for spec in specs if spec.name == word),
+        _places(word, specs),
         [_join(parent, other) for other in get_close_matches(word, beside, 1, 0.6)],
         [] if beside else get_close_matches(path, [spec.path for spec in specs], 1, 0.8),
         [by_name[other] for other in get_close_matches(word, by_name, 1, 0.8)],
@@ -214,10 +214,16 @@ def suggestion(path: str, root: type[Section] | None = None, known: Iterable[str
     found = next((paths for paths in candidates if paths), [])
     if found:
         return f"Did you mean {' or '.join(found[:3])}?"
-    elsewhere = _unique(spec.path for spec in _walk(_experiment(), "", "") if spec.name == word)
+    elsewhere = _places(word, _walk(_experiment(), "", ""))
     if elsewhere:
         return f"In an experiment it is {' or '.join(elsewhere[:3])}."
     return f"Known settings here: {', '.join(beside)}." if beside else ""
+
+
+def _places(word: str, specs: Iterable[FieldSpec]) -> list[str]:
+    """Paths of the settings of this name; those inside lists only where there are no others."""
+    paths = _unique(spec.path for spec in specs if spec.name == word)
+    return [path for path in paths if "[]" not in path] or paths
 
 
 def _walk(section: type[Section], prefix: str, when: str) -> Iterator[FieldSpec]:

@@ -19,6 +19,14 @@ from maskwright.config.faults import did_you_mean, show
 from maskwright.config.load import section_from
 from maskwright.config.merge import put
 from maskwright.config.metric_names import canonical_metric
+from maskwright.config.optim import (
+    OPTIMIZER_NAMES,
+    SCHEDULE_NAMES,
+    USUAL_WARMUP_EPOCHS,
+    WARMED,
+    optimizer_kind,
+    schedule_kind,
+)
 from maskwright.config.yaml_tree import Fault, Mark, Node, to_node
 
 __all__ = ["FLAT_NAMES", "FlatName", "from_flat"]
@@ -171,11 +179,10 @@ def _photographs(path: str, **more: str) -> Callable[[Any, _Flat], _Settings]:
 
 
 def _optimizer(value: Any, flat: _Flat) -> _Settings:
-    if _word(value) == "adam" and flat.get("weight_decay") != 0:
-        raise _NoPlaceError("its optimizer is adamw; with weight_decay = 0 the two are the same, so set that")
-    if _word(value) not in ("adam", "adamw"):
-        raise _NoPlaceError("its optimizer is adamw")
-    return {"optim.optimizer.kind": "adamw"}
+    kind = optimizer_kind(value)
+    if kind not in OPTIMIZER_NAMES.values():
+        raise _NoPlaceError(f"its optimizers are {', '.join(sorted(OPTIMIZER_NAMES.values()))}")
+    return {"optim.optimizer.kind": kind}
 
 
 def _schedule_word(flat: _Flat) -> str | None:
@@ -185,25 +192,26 @@ def _schedule_word(flat: _Flat) -> str | None:
 
 
 def _schedule(value: Any, flat: _Flat) -> _Settings:
-    if _is_off(value) or _word(value) == "constant":
-        return {"optim.schedule.kind": "constant"}
-    if _word(value) in ("onecycle", "onecyclelr"):
-        return {"optim.schedule.kind": "onecycle"}
-    raise _NoPlaceError("its schedules are onecycle and constant (none)")
+    kind = "constant" if _is_off(value) else schedule_kind(value)
+    kinds = sorted(set(SCHEDULE_NAMES.values()))
+    if kind not in kinds:
+        raise _NoPlaceError(f"its schedules are {', '.join(kinds)}")
+    warmed = {"optim.warmup_epochs": USUAL_WARMUP_EPOCHS} if _word(value) in WARMED else {}
+    return {"optim.schedule.kind": kind} | ({} if flat.get("warmup_epochs") is not None else warmed)
 
 
 def _warmup_epochs(value: Any, flat: _Flat) -> _Settings:
     schedule = _schedule_word(flat)
-    if not _is_off(value) and (schedule is None or "warm" in schedule):
-        raise _NoPlaceError("there is no warm-up; onecycle rises over optim.schedule.pct_start of the run")
-    return {}  # only schedules with a warm-up ever looked at it
+    if value is None or schedule not in (None, *WARMED):
+        return {}  # only schedules with a warm-up ever looked at it
+    return {"optim.warmup_epochs": value}
 
 
 def _scheduler_patience(value: Any, flat: _Flat) -> _Settings:
     schedule = _schedule_word(flat)
-    if value is not None and (schedule is None or "plateau" in schedule):
-        raise _NoPlaceError("no schedule waits for a plateau")
-    return {}  # the others never looked at it
+    if value is None or schedule_kind(schedule) != "reduce_on_plateau":
+        return {}  # the others never looked at it
+    return {"optim.schedule.patience": value}
 
 
 def _clipping(value: Any, flat: _Flat) -> _Settings:
@@ -322,7 +330,7 @@ FLAT_NAMES: dict[str, FlatName] = {
     # the attribute Config
     "epochs": FlatName("training.epochs"),
     "scheduler_type": FlatName("optim.schedule.kind", _schedule),
-    "warmup_epochs": FlatName("optim.schedule", _warmup_epochs),
+    "warmup_epochs": FlatName("optim.warmup_epochs", _warmup_epochs),
     "use_gradient_clipping": FlatName("training.clip_norm", _clipping),
     "clip_value": FlatName("training.clip_value", _clipping),
     "clip_norm": FlatName("training.clip_norm", _clipping),
@@ -364,7 +372,7 @@ FLAT_NAMES: dict[str, FlatName] = {
     "dice_weight": FlatName("loss.dice", _loss),
     "focal_weight": FlatName("loss.focal", _loss),
     "scheduler": FlatName("optim.schedule.kind", _schedule),
-    "scheduler_patience": FlatName("optim.schedule", _scheduler_patience),
+    "scheduler_patience": FlatName("optim.schedule.patience", _scheduler_patience),
     "image_width": FlatName("data.tiles.size_px", _image_size),
     "image_height": FlatName("data.tiles.size_px", _image_size),
     "augmentation_prob": FlatName("data.augment", _augmentation),

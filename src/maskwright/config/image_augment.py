@@ -11,9 +11,20 @@ from maskwright.config.base import Field, Section, refuse
 
 __all__ = ["AUGMENT_PRESETS", "ImageAugmentConfig"]
 
+# Half the samples lie around a pixel of a class: where what is looked for is rare, most windows would show none of it.
+_CENTRED = {"centre_p": 0.5}
+
 _NONE: dict[str, Any] = {}
-_GEOMETRIC = {"flip_p": 0.5, "turn_p": 0.75, "rotate_p": 0.3, "rotate_deg": 15.0, "zoom": (0.9, 1.1), "crop_p": 0.2}
-_LIGHT = {"flip_p": 0.5, "turn_p": 0.75, "brightness_p": 0.5, "brightness": 0.1, "contrast": 0.1}
+_GEOMETRIC = {
+    **_CENTRED,
+    "flip_p": 0.5,
+    "turn_p": 0.75,
+    "rotate_p": 0.3,
+    "rotate_deg": 15.0,
+    "zoom": (0.9, 1.1),
+    "crop_p": 0.2,
+}
+_LIGHT = {**_CENTRED, "flip_p": 0.5, "turn_p": 0.75, "brightness_p": 0.5, "brightness": 0.1, "contrast": 0.1}
 _MODERATE = {
     **_GEOMETRIC,
     "brightness_p": 0.5,

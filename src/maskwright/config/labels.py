@@ -27,8 +27,9 @@ class ClassConfig(Section):
     name: str = Field(help="Name of the class, in tables and on maps.", min_length=1)
     values: tuple[int | str, ...] = Field(
         (),
-        help="What means this class: mask values or colours (#rrggbb), COCO or YOLO category names or numbers, values "
-        "of an attribute of vectors or points. Unset: the class's own name, or its number from 1.",
+        help="What means this class: mask values, ranges of them (128-255) or colours (#rrggbb), COCO or YOLO category "
+        "names or numbers, values of an attribute of vectors or points. Unset: the class's own name, or its number "
+        "from 1.",
     )
 
 
@@ -64,10 +65,19 @@ class MaskLabels(_Labels):
         None, help="Folder of the masks; unset: masks, labels or annotations beside the folder of the images."
     )
     suffix: str = Field("", help="What a mask's name has behind the image's, before the ending, for example _mask.")
-    background_values: tuple[int | str, ...] = Field((0,), help="Mask values or colours that mean background.")
-    ignore_values: tuple[int | str, ...] = Field((), help="Mask values or colours that do not count at all.")
+    background_values: tuple[int | str, ...] = Field(
+        (0,), help="Mask values, ranges of them (0-127) or colours that mean background."
+    )
+    ignore_values: tuple[int | str, ...] = Field(
+        (), help="Mask values, ranges of them (250-255) or colours that do not count at all."
+    )
     missing: Literal["refuse", "skip", "empty"] = Field(
         "refuse", help="An image without a mask: refuse, skip it with a note, or take it as all background."
+    )
+    class_folders: bool = Field(
+        False,
+        help="Masks lie in a folder for each class, as masks/rust/a.png: what is painted there is of the class the "
+        "folder is named for (or that lists it in its values). For masks of 0 and 255 that may overlap.",
     )
     image_classes: Path | None = Field(
         None,
@@ -76,6 +86,12 @@ class MaskLabels(_Labels):
     )
     image_column: str = Field("file", help="Column of image_classes with the name of the image.")
     class_column: str = Field("class", help="Column of image_classes with the class.")
+
+    @model_validator(mode="after")
+    def _one_thing_names_classes(self) -> MaskLabels:
+        if self.class_folders and self.image_classes is not None:
+            refuse(["image_classes: class_folders names the classes already. Unset one of the two"])
+        return self
 
 
 class _ObjectLabels(_Labels):

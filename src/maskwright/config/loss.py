@@ -23,6 +23,20 @@ __all__ = [
 ]
 
 
+_COMBINED = (
+    "bce",
+    "dice",
+    "focal",
+    "jaccard",
+    "tversky",
+    "lovasz",
+    "boundary",
+    "cldice",
+    "balanced_bce",
+    "likelihood",
+)
+
+
 class NoLossSchedule(Section):
     """Weights of terms stay as they are."""
 
@@ -142,7 +156,10 @@ class CombinedLossConfig(_WeighedTerms):
 
     kind: Literal["combined"] = Field("combined", help="Weighted sum of terms.")
     bce: float = Field(
-        0.5, ge=0, help="Weight of cross entropy: of yes or no, or of classes that exclude each other, as the task is."
+        0.5,
+        ge=0,
+        help="Weight of cross entropy: of yes or no, or of classes that exclude each other, as the task is. Where "
+        "images are learned from and no weight is said: bce and dice 0.5 each, focal 0.",
     )
     dice: float = Field(0.3, ge=0, help="Weight of the Dice loss.")
     focal: float = Field(0.2, ge=0, help="Weight of the focal loss.")
@@ -153,6 +170,12 @@ class CombinedLossConfig(_WeighedTerms):
     cldice: float = Field(0.0, ge=0, help="Weight of the centre line loss, which keeps thin things connected.")
     balanced_bce: float = Field(
         0.0, ge=0, help="Weight of cross entropy in which gaps and the rest of a tile count alike."
+    )
+    likelihood: float = Field(
+        0.0,
+        ge=0,
+        help="Weight of the negative log density of the canopy height, for model.kind height_cdf. Alone, with the "
+        "other weights at 0, it trains all heights at once.",
     )
     pos_weight: Annotated[float, pydantic.Field(gt=0)] | Literal["auto"] = Field(
         1.0,
@@ -173,7 +196,9 @@ class CombinedLossConfig(_WeighedTerms):
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, help="Targets are moved this far from 0 and 1 in cross entropy.")
     dice_smooth: float = Field(1.0, gt=0, unit="px", help="Added above and below the Dice ratio.")
     dice_reduction: Literal["sample", "batch"] = Field(
-        "sample", help="Overlap per tile, or over the whole batch (depends on how tiles are grouped)."
+        "sample",
+        help="Overlap per tile, or over the whole batch (depends on how tiles are grouped). Unsaid for tasks that "
+        "learn from images: batch, since a tile with nothing to find would reward calling nothing.",
     )
     focal_alpha: float = Field(
         0.25, ge=0, le=1, help="Weight of gap or foreground pixels in the focal loss; 1 minus this for others."
@@ -190,7 +215,8 @@ class CombinedLossConfig(_WeighedTerms):
     overlap_reduction: Literal["sample", "batch"] = Field(
         "sample",
         advanced=True,
-        help="Jaccard, Tversky and Lovasz per tile, or over the whole batch (depends on how tiles are grouped).",
+        help="Jaccard, Tversky and Lovasz per tile, or over the whole batch (depends on how tiles are grouped). Unsaid "
+        "for tasks that learn from images: batch.",
     )
     tversky_alpha: float = Field(0.3, ge=0, advanced=True, help="Weight of false alarms in the Tversky loss.")
     tversky_beta: float = Field(0.7, ge=0, advanced=True, help="Weight of misses in the Tversky loss.")
@@ -213,8 +239,7 @@ class CombinedLossConfig(_WeighedTerms):
     @property
     def terms(self) -> dict[str, float]:
         """The weight of each term, by its name."""
-        names = ("bce", "dice", "focal", "jaccard", "tversky", "lovasz", "boundary", "cldice", "balanced_bce")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in _COMBINED}
 
     @model_validator(mode="after")
     def _settings_make_sense(self) -> CombinedLossConfig:

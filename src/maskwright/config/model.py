@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 import pydantic
+from pydantic import model_validator
 
 from maskwright.config.base import Field, Section
 
@@ -64,10 +65,22 @@ class _BackboneConfig(Section):
     init: Literal["kaiming", "xavier", "orthogonal", "default"] = Field(
         "kaiming", help="Initialisation of the weights."
     )
+    initial_weights: Path | None = Field(
+        None, help="Weights to start from: a file, the folder of a run or that of a model. Unset: drawn anew."
+    )
+    partial_weights: bool = Field(False, help="Take from initial_weights what fits; off: insist that all does.")
+
+    @model_validator(mode="after")
+    def _parts_of_something(self) -> Self:
+        if self.partial_weights and self.initial_weights is None:
+            raise ValueError(
+                "partial_weights: there are no initial_weights to take a part of. Set them, or leave it out"
+            )
+        return self
 
     def bare(self) -> Self:
         """The same network for weights that come later."""
-        return self
+        return self.model_copy(update={"initial_weights": None, "partial_weights": False})
 
 
 class _TrunkConfig(_BackboneConfig):

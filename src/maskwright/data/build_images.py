@@ -12,8 +12,9 @@ import numpy as np
 from maskwright.config.images import ImageNormaliseConfig, ImagesData
 from maskwright.config.labels import CocoLabels, LabelsConfig, MaskLabels, PointLabels, VectorLabels, YoloLabels
 from maskwright.data.cache import Cache, recipe_key
+from maskwright.data.sources.class_masks import find_class_masks, open_class_masks
 from maskwright.data.sources.classes import Form
-from maskwright.data.sources.folders import ImageFolder, find_images, find_masks
+from maskwright.data.sources.folders import ImageFolder, find_images, find_masks, some
 from maskwright.data.sources.image_file import ImageFormat
 from maskwright.data.sources.images import ImageItem, ImageScenes
 from maskwright.data.sources.label import LabelSet
@@ -66,6 +67,8 @@ def open_images(config: ImagesData, form: Form | None, cache: Cache) -> ImageSce
         )
     suffix = config.labels.suffix if isinstance(config.labels, MaskLabels) else ""
     found = find_images(config.folder, config.images, suffix=suffix)
+    if not found.images:
+        raise DataError("\n".join(found.faults))
     named = _named_images(config, found)
     if named is not None and isinstance(config.labels, MaskLabels):
         found = found.only(named)
@@ -135,7 +138,14 @@ def _options(config: LabelsConfig, form: Form, *left_out: str) -> dict[str, Any]
 
 
 def _masks(config: MaskLabels, found: ImageFolder, form: Form) -> LabelSet:
+    if config.class_folders:
+        return _masks_by_class(config, found, form)
     masks = find_masks(found, config.folder, suffix=config.suffix)
+    if not masks.masks and (by_class := find_class_masks(found, config.folder, suffix=config.suffix)).masks:
+        raise DataError(
+            f"{masks.searched} holds masks in folders that may be named for classes: {some(by_class.masks)}. If they "
+            "are, set data.labels.class_folders: true."
+        )
     labels = open_mask_labels(
         found.images,
         masks.masks,
@@ -152,6 +162,19 @@ def _masks(config: MaskLabels, found: ImageFolder, form: Form) -> LabelSet:
     )
     faults = masks.faults or labels.faults  # without a folder of masks every image lacks one
     return LabelSet(labels.classes, labels.labels, (*masks.notes, *labels.notes), faults)
+
+
+def _masks_by_class(config: MaskLabels, found: ImageFolder, form: Form) -> LabelSet:
+    return open_class_masks(
+        found.images,
+        find_class_masks(found, config.folder, suffix=config.suffix),
+        classes_config=[(entry.name, entry.values) for entry in config.classes],
+        background=config.background,
+        form=form,
+        background_values=config.background_values,
+        ignore_values=config.ignore_values,
+        missing=config.missing,
+    )
 
 
 def _coco(config: CocoLabels, found: ImageFolder, form: Form) -> LabelSet:

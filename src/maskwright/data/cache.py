@@ -4,7 +4,7 @@ An entry is ``{key}.npy`` and ``{key}.json`` beside it. The array is written und
 JSON after it, so an entry with a JSON is whole. The JSON's modification time is when the entry was last asked for.
 
 A small file holds the bytes of all entries together, so that a new entry among many thousands looks at no other; it is
-counted afresh whenever room runs short. Hashes of source files are appended to another, a line each.
+counted afresh whenever room runs short.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import mmap
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,21 +32,18 @@ from maskwright.files import (
     explain_os_error,
     free_bytes,
     remove_stale,
-    sha256_file,
     sync_folder,
     temporary_path,
-    write_bytes,
     write_json,
 )
 
 __all__ = ["Cache", "CacheEntry", "default_cache_folder", "recipe_key", "release"]
 
 _SPARE_BYTES = 64 * 2**20  # left free on the disk, for everybody else
-_SETTLED_NS = 2 * 10**9  # a file changed this recently may change again without a new time
-_HASHES = "hashes.jsonl"
-_STALE_HASHES = 10_000  # lines of files hashed again since; then the file is written anew
 _TOTAL = "total"
 _ATTEMPTS = 5
+_LARGE_BYTES = 32 * 2**20  # arrays from here on go to the disk while they are filled
+_SYNC_S = 0.1
 _ROOM_AHEAD = 0.05  # of the bound, freed together with what is needed, so that not every entry looks for room
 _NEW_DISK = "Free some space or set data.cache.folder to a folder on another disk."
 
@@ -115,8 +113,6 @@ class Cache:
         self.folder = Path(folder)
         self.max_bytes = int(max_bytes)
         self._in_use: set[str] = set()
-        self._known: dict[str, list[Any]] = {}
-        self._known_to = 0  # bytes of the file of hashes that are read
         self._swept = False
 
     def array(
@@ -155,32 +151,6 @@ class Cache:
         """What ``fill`` returned when the entry was made; empty if nothing."""
         entry = self._entry(key)
         return dict(entry["facts"]) if entry else {}
-
-    def content_hash(self, path: Path) -> str:
-        """SHA-256 of a file, remembered for as long as its size and modification time stay.
-
-        Raises:
-            DataError: If the file cannot be read.
-        """
-        path = Path(path).resolve()
-        try:
-            status = path.stat()
-            seen = [status.st_size, status.st_mtime_ns]
-            known = self._known.get(str(path))
-            if known is None or known[:2] != seen:
-                self._read_hashes()
-                known = self._known.get(str(path))
-            if known is not None and known[:2] == seen:
-                return str(known[2])
-            digest = sha256_file(path)
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror or error}. Check the path.") from error
-        if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
-            with contextlib.suppress(
-                DataError
-            ):  # a cache we may only read still serves; then files are hashed each time
-                self._remember(path, [*seen, digest])
-        return digest
 
     def fits(self, total_bytes: int) -> bool:
         """True if arrays of this size together may be kept, whether some are here already or not.
@@ -286,7 +256,8 @@ class Cache:
             with self._locked("room"):  # until the bytes are taken, so that no other process takes them too
                 self._make_room(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize + 128)
                 array = _allocated(temporary, shape, dtype)
-            facts = fill(array) or {}
+            with _written_meanwhile(temporary) if array.nbytes >= _LARGE_BYTES else contextlib.nullcontext():
+                facts = fill(array) or {}
             array.flush()
             del array
             with open(temporary, "rb+") as file:
@@ -395,43 +366,6 @@ class Cache:
         except OSError:
             return  # a folder we may only read: nothing will be removed from it either
 
-    def _read_hashes(self) -> None:
-        """Learn what was appended to the file of hashes since it was last read."""
-        try:
-            with open(self.folder / _HASHES, "rb") as file:
-                if os.fstat(file.fileno()).st_size < self._known_to:  # written anew by another process
-                    self._known_to = 0
-                file.seek(self._known_to)
-                text = file.read()
-        except OSError:
-            return  # only a memory of work done; without it files are hashed again
-        lines, _, _ = text.rpartition(b"\n")  # the last line may be half written
-        for line in lines.splitlines():
-            with contextlib.suppress(ValueError, TypeError):  # a line cut by a kill
-                name, *facts = json.loads(line)
-                self._known[str(name)] = facts
-        self._known_to += len(lines) + 1 if lines else 0
-
-    def _remember(self, path: Path, facts: list[Any]) -> None:
-        self._make_folder()
-        target = self.folder / _HASHES
-        with self._locked("hashes"):
-            try:
-                with open(target, "ab+") as file:
-                    size = file.tell()
-                    file.seek(max(0, size - 1))
-                    start = b"" if size == 0 or file.read(1) == b"\n" else b"\n"
-                    file.write(start + json.dumps([str(path), *facts]).encode() + b"\n")
-            except OSError as error:
-                raise DataError(f"The cache failed. {explain_os_error(error, target)}") from error
-            self._known[str(path)] = facts
-            if size > 256 * (len(self._known) + _STALE_HASHES):
-                self._read_hashes()
-                kept = [[name, *known] for name, known in self._known.items() if Path(name).exists()]
-                text = "".join(json.dumps(line) + "\n" for line in kept)
-                write_bytes(target, text.encode(), error=DataError)
-                self._known_to = 0
-
 
 def _allocated(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.memmap[Any, Any]:
     """A writable memory map whose every byte has its place on the disk: a full disk must not strike while writing."""
@@ -443,6 +377,31 @@ def _allocated(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.m
             for start in range(array.offset, size, 2**24):
                 file.write(bytes(min(2**24, size - start)))
     return array
+
+
+@contextlib.contextmanager
+def _written_meanwhile(path: Path) -> Iterator[None]:
+    """Let the disk write while an array is filled, so that little is left to wait for at the end."""
+    filled = threading.Event()
+    errors: list[OSError] = []
+
+    def write() -> None:
+        try:
+            with open(path, "rb+") as file:
+                while not filled.wait(_SYNC_S):
+                    os.fsync(file.fileno())
+        except OSError as error:  # raised where the array is filled
+            errors.append(error)
+
+    thread = threading.Thread(target=write, name="cache-writer", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        filled.set()
+        thread.join()
+    if errors:
+        raise errors[0]
 
 
 def _reserve(handle: int, size: int) -> bool:

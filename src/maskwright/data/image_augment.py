@@ -147,12 +147,12 @@ def _placed(batch: Batch, draws: Sequence[Draw]) -> tuple[Tensor, Tensor, Tensor
     after = torch.empty_like(batch.image), torch.empty_like(batch.target), torch.empty_like(batch.valid)
     for index, draw in enumerate(draws):
         sample = before[0][index], before[1][index], before[2][index]
+        out = after[0][index], after[1][index], after[2][index]
         if draw.is_warped:
-            results = warp_sample(*sample, draw)
-        else:
-            results = oriented(sample[0], draw), oriented(sample[1], draw), oriented(sample[2], draw)
-        for out, result in zip(after, results, strict=True):
-            out[index].copy_(result)
+            warp_sample(sample, draw, out)
+            continue
+        for place, values in zip(out, sample, strict=True):
+            place.copy_(oriented(values, draw))
     return after
 
 

@@ -172,8 +172,7 @@ class ImageChange:
     @property
     def changes_light(self) -> bool:
         """True if values change beyond a resampling."""
-        plain = ImageChange(*(getattr(self, field.name) for field in fields(self)[:5]))
-        return self != plain
+        return any(getattr(self, name) != unchanged for name, unchanged in _LIGHT)
 
     def describe(self) -> dict[str, Any]:
         """The changes that were really made, as plain values."""
@@ -182,6 +181,9 @@ class ImageChange:
             for field in fields(self)
             if getattr(self, field.name) != field.default
         }
+
+
+_LIGHT = tuple((field.name, field.default) for field in fields(ImageChange)[5:])
 
 
 def draw_change(generator: np.random.Generator, augment: ImageAugment) -> tuple[ImageChange, float, float]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import cv2
 import numpy as np
 import torch
+from scipy import special
 from torch import Tensor
 
 from maskwright.data.balance import rng
@@ -61,8 +63,16 @@ def change_light(
     _developed(light, change, colors)
     if clip:
         light.clamp_(0.0, 1.0)
-    image.copy_(light.sub_(zero).div_(scale))
-    image.masked_fill_(~valid, 0.0)  # no minus zero
+    torch.div(light.sub_(zero), scale, out=image)
+    _clear(image, valid)
+
+
+def _clear(image: Tensor, valid: Tensor) -> None:
+    """0 where not valid, never minus zero."""
+    if image.device.type != "cpu":
+        image.masked_fill_(~valid, 0.0)
+    elif not valid.numpy().all():
+        np.copyto(image.numpy(), 0.0, where=~valid.numpy())  # a fifth of the time
 
 
 # --- before the lens --------------------------------------------------------------------------------------------------
@@ -70,12 +80,9 @@ def change_light(
 
 def _outdoors(light: Tensor, change: ImageChange, seed: int) -> None:
     height, width = light.shape[-2:]
-    factor = np.ones((height, width), np.float32)
-    if change.shadow:
-        factor *= 1 - np.float32(change.shadow) * _shadow(height, width, seed)
-    if change.vignette:
-        factor *= 1 - np.float32(change.vignette) * _corners(height, width)
     if change.shadow or change.vignette:
+        factor = 1 - np.float32(change.shadow) * _shadow(height, width, seed)
+        factor *= 1 - np.float32(change.vignette) * _corners(height, width)
         light.mul_(torch.from_numpy(factor).to(light.device))
     if change.haze:
         light.lerp_(torch.full_like(light, _VEIL), change.haze)
@@ -158,8 +165,19 @@ def _convolved(planes: Tensor, kernel: np.ndarray) -> Tensor:
 
 
 def _normal(like: Tensor, seed: int, stream: int) -> Tensor:
+    """Normal random numbers; on the CPU each is one of 65,536 evenly likely ones, which takes half the time."""
+    if like.device.type == "cpu":
+        count = like.numel()
+        drawn = rng(seed, 0, 0, stream).bit_generator.random_raw(-(-count // 4)).view(np.uint16)[:count]
+        return torch.from_numpy(_quantiles().take(drawn, mode="clip").reshape(like.shape))
     generator = torch.Generator(like.device).manual_seed((seed + stream * 0x9E3779B97F4A7C15) % 2**63)
     return torch.randn(like.shape, generator=generator, device=like.device)
+
+
+@cache
+def _quantiles() -> np.ndarray:
+    """(65536,) float32: the middles of as many evenly likely parts of the normal distribution."""
+    return special.ndtri((np.arange(65536) + 0.5) / 65536).astype(np.float32)  # type: ignore[no-any-return]
 
 
 def _sensor(light: Tensor, strength: float, seed: int) -> None:

@@ -18,6 +18,8 @@ from maskwright.data.sampling import Draw, ImageChange
 
 __all__ = ["displacement", "move_boxes", "source_map", "warp_sample"]
 
+Sample = tuple[Tensor, Tensor, Tensor]
+
 _ELASTIC, _BANDS = 0, 1  # streams of random numbers of a sample
 
 
@@ -78,18 +80,21 @@ def move_boxes(boxes: np.ndarray, draw: Draw, size: tuple[int, int]) -> np.ndarr
     return np.asarray(np.concatenate([low, high], axis=1).round(4), np.float32)
 
 
-def warp_sample(image: Tensor, target: Tensor, valid: Tensor, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
-    """One sample through its whole map: image (C, H, W) float32, target (H, W), valid (H, W).
+def warp_sample(sample: Sample, draw: Draw, out: Sample) -> None:
+    """One sample through its whole map: image (C, H, W) float32, target (H, W), valid (H, W), written to ``out``.
 
     The image is bilinear between pixels that count, target and valid come from the nearest pixel; what comes from
     outside does not count, and neither does a pixel one of whose displaced bands comes from where nothing counts.
     """
+    image, target, valid = sample
     height, width = valid.shape
     affine = source_map(draw, height, width)
     field, shifts = displacement(draw, height, width), _band_shifts(draw, len(image))
     if image.device.type == "cpu":
-        return _warp_cv2(image, target, valid, affine, field, shifts)
-    return _warp_grid(image, target, valid, affine, field, shifts)
+        _warp_cv2(sample, affine, field, shifts, out)
+        return
+    for place, result in zip(out, _warp_grid(image, target, valid, affine, field, shifts), strict=True):
+        place.copy_(result)
 
 
 def _band_shifts(draw: Draw, bands: int) -> np.ndarray | None:
@@ -113,17 +118,23 @@ class _Cv2Warp:
             self._map = _explicit(affine, field, *size)
 
     def __call__(
-        self, plane: np.ndarray, way: int, border: int, outside: float = 0.0, shift: np.ndarray | None = None
+        self,
+        plane: np.ndarray,
+        way: int,
+        border: int,
+        outside: float = 0.0,
+        shift: np.ndarray | None = None,
+        out: np.ndarray | None = None,
     ) -> np.ndarray:
         if self._map is not None:
             x, y = self._map if shift is None else self._map + shift.astype(np.float32)[:, None, None]
-            return np.asarray(cv2.remap(plane, x, y, way, borderMode=border, borderValue=outside))
+            return np.asarray(cv2.remap(plane, x, y, way, out, borderMode=border, borderValue=outside))
         affine = self._affine
         if shift is not None:
             affine = affine + np.array([[0, 0, shift[0]], [0, 0, shift[1]]])
         size = self._size[1], self._size[0]
         flags = way | cv2.WARP_INVERSE_MAP
-        return np.asarray(cv2.warpAffine(plane, affine, size, flags=flags, borderMode=border, borderValue=outside))
+        return np.asarray(cv2.warpAffine(plane, affine, size, out, flags, borderMode=border, borderValue=outside))
 
 
 def _explicit(affine: np.ndarray, field: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -134,40 +145,37 @@ def _explicit(affine: np.ndarray, field: np.ndarray, height: int, width: int) ->
 
 
 def _warp_cv2(
-    image: Tensor,
-    target: Tensor,
-    valid: Tensor,
-    affine: np.ndarray,
-    field: np.ndarray | None,
-    shifts: np.ndarray | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    warp = _Cv2Warp(affine, field, (valid.shape[0], valid.shape[1]))
-    counted = valid.numpy()
-    out_valid = warp(counted.view(np.uint8), cv2.INTER_NEAREST, cv2.BORDER_CONSTANT).view(np.bool_)
+    sample: Sample, affine: np.ndarray, field: np.ndarray | None, shifts: np.ndarray | None, out: Sample
+) -> None:
+    image, target, counted = (values.numpy() for values in sample)
+    planes, out_target, out_valid = (values.numpy() for values in out)
+    warp = _Cv2Warp(affine, field, (counted.shape[0], counted.shape[1]))
     whole = bool(counted.all())
+    nearest = _nearest(target, counted, whole, warp)
+    np.equal(nearest, nearest, out=out_valid)  # NaN where nothing counts
     weight = None if whole else counted.astype(np.float32)
     border = cv2.BORDER_REPLICATE if whole else cv2.BORDER_CONSTANT
-    planes = np.empty(image.shape, np.float32)
     shared = warp(weight, cv2.INTER_LINEAR, border) if weight is not None else None
-    for band, plane in enumerate(image.numpy()):
+    for band, plane in enumerate(image):
         shift = None if shifts is None else shifts[band]
-        planes[band] = warp(plane, cv2.INTER_LINEAR, border, shift=shift)
+        planes[band] = warp(plane, cv2.INTER_LINEAR, border, shift=shift, out=planes[band])
         measured = shared if shift is None or weight is None else warp(weight, cv2.INTER_LINEAR, border, shift=shift)
         if measured is not None:
-            out_valid = out_valid & (measured > 1e-6)
+            out_valid &= measured > 1e-6
             planes[band] /= np.maximum(measured, np.float32(1e-6))
     if not out_valid.all():
-        np.copyto(planes, 0.0, where=~out_valid)
-    out_target = _nearest(target, warp, out_valid)
-    return torch.from_numpy(planes), out_target, torch.from_numpy(np.ascontiguousarray(out_valid))
+        outside = ~out_valid
+        np.copyto(planes, 0.0, where=outside)
+        np.copyto(nearest, 0.0, where=outside)
+    out_target[...] = nearest
 
 
-def _nearest(target: Tensor, warp: _Cv2Warp, valid: np.ndarray) -> Tensor:
-    """Class ids and sets of labels fit 16 bits; metres stay float32."""
-    values = target.numpy()
-    plane = values if values.dtype == np.float32 else values.astype(np.int16)
-    moved = warp(plane, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
-    return torch.from_numpy(np.where(valid, moved, 0).astype(values.dtype))
+def _nearest(target: np.ndarray, counted: np.ndarray, whole: bool, warp: _Cv2Warp) -> np.ndarray:
+    """The target as float32, exact for class ids and sets of labels; NaN where nothing counts."""
+    plane = target.astype(np.float32, copy=not whole)
+    if not whole:
+        np.copyto(plane, np.nan, where=~counted)
+    return warp(plane, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT, math.nan)
 
 
 # --- on other devices -------------------------------------------------------------------------------------------------

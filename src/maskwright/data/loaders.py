@@ -302,6 +302,7 @@ class _Tiles(Dataset[Any]):
     def __init__(self, source: Source, *, pin: bool) -> None:
         self._source = source
         self._pin = pin
+        self._kinds: tuple[tuple[tuple[int, ...], torch.dtype], ...] | None = None  # bands and types of a sample
 
     def __getitem__(self, places: _Places) -> _Tensors | MaskwrightError:
         try:
@@ -311,13 +312,20 @@ class _Tiles(Dataset[Any]):
 
     def stack(self, places: _Places) -> _Tensors:
         """Image (B, C, H, W) float32, target (B, H, W) of the source's type, valid (B, H, W) bool."""
-        first = self._source.sample(places[0].scene, places[0].window)
+        into = getattr(self._source, "sample_into", None)
+        if into is None or self._kinds is None:
+            first = self._source.sample(places[0].scene, places[0].window)
+            self._kinds = tuple((values.shape[:-2], _TORCH_TYPES[values.dtype]) for values in first)
+        window = places[0].window
         stacks = tuple(
-            torch.empty((len(places), *values.shape), dtype=_TORCH_TYPES[values.dtype], pin_memory=self._pin)
-            for values in first
+            torch.empty((len(places), *leading, window.height, window.width), dtype=kind, pin_memory=self._pin)
+            for leading, kind in self._kinds
         )
         arrays = tuple(stack.numpy() for stack in stacks)
         for index, place in enumerate(places):
+            if into is not None:
+                into(place.scene, place.window, *(array[index] for array in arrays))
+                continue
             sample = first if index == 0 else self._source.sample(place.scene, place.window)
             for array, values in zip(arrays, sample, strict=True):
                 array[index] = values

@@ -154,9 +154,14 @@ class MetresNormaliser:
             reference: (H, W) float32 metres, or 0.0 for heights above ground.
             out: Written to if given.
         """
+        out = self.level(heights, reference, out=out)
+        np.copyto(out, 0.0, where=~valid)
+        return out
+
+    def level(self, heights: np.ndarray, reference: np.ndarray | float, *, out: np.ndarray | None = None) -> np.ndarray:
+        """As :meth:`normalise`, NaN staying NaN."""
         out = np.subtract(heights, reference, out=out, dtype=np.float32)
         out /= np.float32(self.scale_m)
-        np.copyto(out, 0.0, where=~valid)
         return out
 
     def to_dict(self) -> dict[str, object]:

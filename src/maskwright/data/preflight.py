@@ -35,10 +35,14 @@ Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
 _HEADER = re.compile(r"^\d+ faults? .*:$")
+_ENDINGS = r"\.(?:tiff?|png|jpe?g|bmp|webp|jp2|json|geojson|gpkg|shp|csv|txt|ya?ml)"
+_IN_PATH = rf"(?:(?!{_ENDINGS}\b| (?:is|holds|has|names|cannot|leads) )[^:])"
 _PLACE = re.compile(
-    r"^(?:(?:site|scene|image) (?P<named>[^:]{1,300}?)|(?P<where>\S{1,300}?|[^:]{0,300}\.\w{2,7}|/[^:]{1,300}?)): "
+    r"^(?:(?:site|scene|image) (?P<named>[^:]{1,300}?)"
+    rf"|(?P<where>\S{{1,300}}?|[^:]{{0,300}}{_ENDINGS}|/{_IN_PATH}{{1,300}}?)): ",
+    re.I,
 )
-_FILE = re.compile(r"[^\s,;:()'\"]+\.(?:tiff?|png|jpe?g|bmp|webp|jp2|json|geojson|gpkg|shp|csv|txt|ya?ml)\b", re.I)
+_FILE = re.compile(rf"^/{_IN_PATH}{{1,300}}{_ENDINGS}\b|[^\s,;:()'\"]+{_ENDINGS}\b", re.I)
 _SCALES_APART = 1.5  # pixel sizes that differ by more than this are worth a word
 _SCALES_FAR_APART = 4.0
 

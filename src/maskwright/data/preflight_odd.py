@@ -85,7 +85,8 @@ def _varied(order: np.ndarray, reasons: np.ndarray, most: int) -> list[int]:
 def _why(features: np.ndarray, z: np.ndarray, index: int) -> str:
     column = int(np.abs(z[index]).argmax())
     name, high, low, form = _FEATURES[column]
-    value, middle = features[index, column], float(np.nanmedian(features[:, column]))
+    value = features[index, column]
     if not np.isfinite(value) or z[index, column] == 0:
         return "much as the others"
+    middle = float(np.nanmedian(features[:, column]))
     return f"{high if value > middle else low}: {name} {format(value, form)}, usual {format(middle, form)}"

@@ -10,10 +10,11 @@ from maskwright.losses.build import (
     build_loss,
     build_loss_schedule,
 )
-from maskwright.losses.composite import CombinedLoss, ComboLoss, LoopLoss
+from maskwright.losses.composite import CombinedLoss
 from maskwright.losses.likelihood import mixture_likelihood_by_sample
-from maskwright.losses.overlap import DiceLoss, IoULoss, dice_loss, dice_sum, jaccard_loss, tversky_loss
-from maskwright.losses.pixel import FocalLoss, bce_sum, focal_sum, looks_like_probabilities
+from maskwright.losses.loops import ComboLoss, DiceLoss, FocalLoss, IoULoss, LoopLoss
+from maskwright.losses.overlap import dice_loss, dice_sum, jaccard_loss, tversky_loss
+from maskwright.losses.pixel import bce_sum, count_positions, focal_sum, looks_like_probabilities
 from maskwright.losses.presets import (
     CombinedFocalDiceLoss,
     LossManager,
@@ -49,6 +50,7 @@ __all__ = [
     "build_term",
     "class_weights",
     "combine_losses",
+    "count_positions",
     "dice_loss",
     "dice_sum",
     "focal_sum",

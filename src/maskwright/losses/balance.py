@@ -109,9 +109,13 @@ class HeightWeights:
         Returns:
             (B, K) float32 on the device of ``condition``.
         """
-        heights = torch.tensor(self.heights_m, device=condition.device)
+        # A plain copy of either would make every step wait for the device.
+        heights, weights = (
+            torch.tensor(numbers, dtype=torch.float32).to(condition.device, non_blocking=True)
+            for numbers in (self.heights_m, self.weights)
+        )
         nearest = (condition.float()[..., None] - heights).abs().argmin(dim=-1)
-        return torch.tensor(self.weights, device=condition.device)[nearest]
+        return weights[nearest]
 
 
 class UncertaintyWeights(nn.Module):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from maskwright.errors import ConfigError
 from maskwright.losses.balance import HeightWeights, UncertaintyWeights, class_weights, height_weights, pos_weight
 from maskwright.losses.composite import CombinedLoss
+from maskwright.losses.likelihood import likelihood_term
 from maskwright.losses.terms import Takes, Term, build_term
 from maskwright.losses.weight_schedules import LossScheduler
 
@@ -91,10 +92,16 @@ def _build_combined(
             "loss.class_weights: weighs classes that exclude each other, which this task does not have. "
             "Set loss.pos_weight instead."
         )
+    functions = {name: build_term(name, **options) for name, options in _options(config).items()}
+    terms = config.terms
+    if config.likelihood:  # only then: a loss with this term takes outputs that are distributions
+        functions["likelihood"] = likelihood_term()
+    else:
+        del terms["likelihood"]
     return CombinedLoss(
-        config.terms,
+        terms,
         mode=config.weights,
-        functions={name: build_term(name, **options) for name, options in _options(config).items()},
+        functions=functions,
         pos_weight=_pos_weight(config, class_counts),
         label_smoothing=config.label_smoothing,
         dice_smooth=config.dice_smooth,

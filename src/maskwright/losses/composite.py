@@ -11,7 +11,7 @@ from torch import nn
 from maskwright.errors import ConfigError, ShapeError
 from maskwright.losses.fused import FusedTerms, fused_loss
 from maskwright.losses.overlap import Reduction
-from maskwright.losses.pixel import check_classes, check_shapes, split_ignored, split_ignored_classes
+from maskwright.losses.pixel import check_classes, check_shapes
 from maskwright.losses.terms import MEASURES, TERMS, Takes, Term, Weight, build_term
 from maskwright.types import LossOutput
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["TERMS", "CombinedLoss", "ComboLoss", "LoopLoss", "Mode", "check_sum", "resolve_weights"]
+__all__ = ["TERMS", "CombinedLoss", "Mode", "check_sum", "resolve_weights"]
 
 Mode = Literal["strict", "normalize", "raw"]
 _FUSED = ("bce", "dice", "focal")
@@ -127,6 +127,7 @@ class CombinedLoss(nn.Module):
         valid: Tensor,
         weights: Mapping[str, Tensor] | None = None,
         sample_weights: Tensor | None = None,
+        given: Mapping[str, Tensor] | None = None,
     ) -> LossOutput:
         """The loss of a batch, or its part in the loss of a group.
 
@@ -138,6 +139,7 @@ class CombinedLoss(nn.Module):
             weights: The added ``measure`` of the group; None: this batch stands alone.
             sample_weights: (B, K) float, 0 or more, or (B, 1): every term of a sample and channel is multiplied by
                 its own; averaging to 1 keeps the size of the loss. None: all count alike, which is faster.
+            given: Sums of samples by term, for terms that are taken of something else than logits; they come weighed.
 
         Returns:
             The total, and each term's value without its factor. Without a pixel that counts: 0 with a gradient of 0.
@@ -147,9 +149,9 @@ class CombinedLoss(nn.Module):
         """
         divisors = self._divisors(logits, target, valid, weights)
         if not logits.is_cpu or sample_weights is not None:
-            return self._plain(logits, target, valid, divisors, sample_weights)
+            return self._plain(logits, target, valid, divisors, sample_weights, given)
         # One sweep on the CPU, where moving memory is the cost.
-        return self._swept(logits, target, valid, divisors)
+        return self._swept(logits, target, valid, divisors, given)
 
     def values(
         self,
@@ -158,10 +160,11 @@ class CombinedLoss(nn.Module):
         valid: Tensor,
         weights: Mapping[str, Tensor] | None = None,
         sample_weights: Tensor | None = None,
+        given: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Each term without its factor, with its gradient; arguments and errors as in ``forward``."""
         divisors = self._divisors(logits, target, valid, weights)
-        return {name: self._value(name, logits, target, valid, divisors, sample_weights) for name in self.terms}
+        return {name: self._value(name, logits, target, valid, divisors, sample_weights, given) for name in self.terms}
 
     def components(self, output: LossOutput) -> dict[str, Tensor | float]:
         """An output told apart: for each term its value, factor and their product, and ``total_loss`` with gradient."""
@@ -205,19 +208,29 @@ class CombinedLoss(nn.Module):
         valid: Tensor,
         divisors: Mapping[str, Tensor],
         sample_weights: Tensor | None = None,
+        given: Mapping[str, Tensor] | None = None,
     ) -> LossOutput:
         """The formulas as written."""
-        values = {name: self._value(name, logits, target, valid, divisors, sample_weights) for name in self.terms}
+        values = {
+            name: self._value(name, logits, target, valid, divisors, sample_weights, given) for name in self.terms
+        }
         total = torch.stack([factor * values[name] for name, factor in self.terms.items()]).sum()
         return LossOutput(total, {name: value.detach() for name, value in values.items()})
 
-    def _swept(self, logits: Tensor, target: Tensor, valid: Tensor, divisors: Mapping[str, Tensor]) -> LossOutput:
+    def _swept(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        valid: Tensor,
+        divisors: Mapping[str, Tensor],
+        given: Mapping[str, Tensor] | None = None,
+    ) -> LossOutput:
         """The terms that share a sweep by it, the others as written."""
         seats = {seat: name for seat, name in self._seats.items() if name in self.terms}
         parts, values = self._fused(seats, logits, target, valid, divisors) if seats else ([], {})
         for name, factor in self.terms.items():
             if name not in values:
-                value = self._value(name, logits, target, valid, divisors, None)
+                value = self._value(name, logits, target, valid, divisors, None, given)
                 parts.append(factor * value)
                 values[name] = value.detach()
         return LossOutput(torch.stack(parts).sum(), {name: values[name] for name in self.terms})
@@ -255,117 +268,15 @@ class CombinedLoss(nn.Module):
         valid: Tensor,
         divisors: Mapping[str, Tensor],
         sample_weights: Tensor | None,
+        given: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        sums = self.functions[name].by_sample(logits, target, valid)
-        if sample_weights is not None:
-            sums = sums * _fitting(sample_weights, sums)
-        return sums.sum() / divisors[name].to(sums.dtype)
-
-
-class LoopLoss(nn.Module):
-    """A combined loss for a loop of one's own: (logits, target) to one tensor.
-
-    Args:
-        loss: What is computed.
-    """
-
-    def __init__(self, loss: CombinedLoss) -> None:
-        super().__init__()
-        self.loss = loss
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """The factors of the terms, a copy."""
-        return self.loss.weights
-
-    def forward(
-        self, logits: Tensor, target: Tensor, valid: Tensor | None = None, sample_weights: Tensor | None = None
-    ) -> Tensor:
-        """The loss, a scalar with gradient.
-
-        Args:
-            logits: (B, K, H, W) float, before sigmoid or softmax.
-            target: Yes-or-no questions: (B, K, H, W), or (B, H, W) for K = 1: 0, 1, and 255 for pixels that do not
-                count. Classes: (B, H, W) class ids, and 255. Numbers: (B, K, H, W), and NaN.
-            valid: (B, H, W) bool, further pixels to leave out, or None.
-            sample_weights: (B, K) or (B, 1), see ``CombinedLoss``, or None.
-        """
-        return self._output(logits, target, valid, sample_weights).total
-
-    def get_loss_components(
-        self, logits: Tensor, target: Tensor, valid: Tensor | None = None, sample_weights: Tensor | None = None
-    ) -> dict[str, Tensor | float]:
-        """In one pass all there is to log, and the loss to train on.
-
-        Returns:
-            ``<term>_loss``, ``<term>_weight`` and ``<term>_weighted`` for each term, without gradient, and
-            ``total_loss`` with it: call ``backward`` on that instead of computing the loss again.
-        """
-        return self.loss.components(self._output(logits, target, valid, sample_weights))
-
-    def update_weights(self, weights: Mapping[str, float], mode: Mode = "normalize") -> None:
-        """Set the factors of some terms anew, see ``CombinedLoss.update_weights``."""
-        self.loss.update_weights(weights, mode)
-
-    def _output(
-        self, logits: Tensor, target: Tensor, valid: Tensor | None, sample_weights: Tensor | None
-    ) -> LossOutput:
-        if self.loss.takes == "classes":
-            target, counts = split_ignored_classes(target, valid)
-        elif self.loss.takes == "values":
-            counts = torch.isfinite(target).all(dim=1)
-            counts = counts if valid is None else counts & valid
+        if given and name in given:
+            sums = given[name]
         else:
-            target, counts = split_ignored(target, valid)
-        output: LossOutput = self.loss(logits, target, counts, None, sample_weights)
-        return output
-
-
-class ComboLoss(nn.Module):
-    """Cross entropy, Dice and focal loss whose weights add up to 1, for a loop of one's own.
-
-    Args:
-        bce_weight: 0 or more.
-        dice_weight: 0 or more.
-        focal_weight: 0 or more.
-        smooth: Larger than 0. Added above and below the Dice ratio, in pixels.
-        alpha: Class weight of the focal loss, in 0..1.
-        gamma: How strongly the focal loss plays down easy pixels, 0 or more.
-
-    Raises:
-        ConfigError: If the weights do not add up to 1.
-    """
-
-    def __init__(
-        self,
-        bce_weight: float = 0.5,
-        dice_weight: float = 0.3,
-        focal_weight: float = 0.2,
-        *,
-        smooth: float = 1.0,
-        alpha: float = 0.25,
-        gamma: float = 2.0,
-    ) -> None:
-        super().__init__()
-        check_sum({"bce_weight": bce_weight, "dice_weight": dice_weight, "focal_weight": focal_weight})
-        self.loss = CombinedLoss(
-            {"bce": bce_weight, "dice": dice_weight, "focal": focal_weight},
-            dice_smooth=smooth,
-            focal_alpha=alpha,
-            focal_gamma=gamma,
-        )
-
-    def forward(self, logits: Tensor, target: Tensor, valid: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss with gradient, and its parts without, by name: the unweighted terms and ``total``.
-
-        Args:
-            logits: (B, K, H, W) float, before sigmoid.
-            target: (B, K, H, W), or (B, H, W) for K = 1: 0, 1, and 255 for pixels that do not count.
-            valid: (B, H, W) bool, further pixels to leave out, or None.
-        """
-        target, counts = split_ignored(target, valid)
-        output = self.loss(logits, target, counts)
-        return output.total, {**output.terms, "total": output.total.detach()}
+            sums = self.functions[name].by_sample(logits, target, valid)
+            if sample_weights is not None:
+                sums = sums * _fitting(sample_weights, sums)
+        return sums.sum() / divisors[name].to(sums.dtype)
 
 
 def resolve_weights(weights: Mapping[str, float], mode: Mode) -> dict[str, float]:

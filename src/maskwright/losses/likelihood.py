@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 
 from maskwright.errors import ShapeError
+from maskwright.losses.terms import Term
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["mixture_likelihood_by_sample"]
+__all__ = ["likelihood_term", "mixture_likelihood_by_sample"]
 
 
 def mixture_likelihood_by_sample(
@@ -52,6 +53,18 @@ def mixture_likelihood_by_sample(
     return -of_mixture.masked_fill(~valid, 0).sum((1, 2))[:, None]
 
 
+def likelihood_term() -> Term:
+    """The place of the likelihood in a sum of losses of logits; its own sums must be given to the sum beside them."""
+    return Term(_of_a_distribution, "positions")
+
+
+def _of_a_distribution(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    raise ShapeError(
+        f"The likelihood is taken of a distribution of heights, not of logits {tuple(logits.shape)}. Give its sums: "
+        "given={'likelihood': mixture_likelihood_by_sample(...)}."
+    )
+
+
 def _check(centre_m: Tensor, spread_m: Tensor, weight: Tensor, target_m: Tensor, valid: Tensor) -> None:
     if centre_m.ndim != 4 or not centre_m.shape == spread_m.shape == weight.shape:
         raise ShapeError(
@@ -61,8 +74,8 @@ def _check(centre_m: Tensor, spread_m: Tensor, weight: Tensor, target_m: Tensor,
     expected = (centre_m.shape[0], *centre_m.shape[2:])
     if target_m.shape != expected or valid.shape != expected:
         raise ShapeError(
-            f"target_m is {tuple(target_m.shape)} and valid {tuple(valid.shape)}, the distribution asks for {expected}: "
-            "(batch, height, width)."
+            f"target_m is {tuple(target_m.shape)} and valid {tuple(valid.shape)}, the mixture asks for {expected}, "
+            "that is (batch, height, width)."
         )
     if valid.dtype != torch.bool:
         raise ShapeError(f"valid is {valid.dtype}, but must be torch.bool: True where a pixel counts.")

@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from maskwright.losses.pixel import as_weight, check_classes, in_full_precision, one_hot, split_ignored
+from maskwright.losses.pixel import as_weight, check_classes, in_full_precision, one_hot
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
     "Activation",
-    "DiceLoss",
-    "IoULoss",
     "LovaszForm",
     "Reduction",
     "count_images",
@@ -313,47 +310,3 @@ def _lovasz(errors: Tensor, target: Tensor, counts: Tensor) -> Tensor:
     jaccard = 1 - (total - wanted.cumsum(2)) / (total + (1 - wanted).cumsum(2))
     added = torch.cat([jaccard[..., :1], jaccard[..., 1:] - jaccard[..., :-1]], dim=2)
     return (F.relu(falling) * added).sum(2)
-
-
-class DiceLoss(nn.Module):
-    """Mean Dice loss over the samples and channels that have a pixel that counts, on logits.
-
-    Args:
-        smooth: Larger than 0. Added above and below the ratio, in pixels.
-        reduction: ``sample`` or ``batch``, see ``dice_loss``.
-        squared_pred: Sum squares below the ratio instead of plain values.
-    """
-
-    def __init__(self, smooth: float = 1.0, reduction: Reduction = "sample", squared_pred: bool = False) -> None:
-        super().__init__()
-        self.smooth = smooth
-        self.reduction: Reduction = reduction
-        self.squared_pred = squared_pred
-
-    def forward(self, logits: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Scalar in 0..1; shapes as ``dice_loss``, 255 in ``target`` does not count, ``valid`` may be left out."""
-        target, counts = split_ignored(target, valid)
-        total = dice_sum(
-            logits, target, counts, smooth=self.smooth, reduction=self.reduction, squared_pred=self.squared_pred
-        )
-        return total / count_samples(counts, logits.shape[1]).clamp(min=1).to(total.dtype)
-
-
-class IoULoss(nn.Module):
-    """Mean Jaccard loss over the samples and channels that have a pixel that counts, on logits.
-
-    Args:
-        smooth: Larger than 0. Added above and below the ratio, in pixels.
-        reduction: ``sample`` or ``batch``, see ``dice_loss``.
-    """
-
-    def __init__(self, smooth: float = 1.0, reduction: Reduction = "sample") -> None:
-        super().__init__()
-        self.smooth = smooth
-        self.reduction: Reduction = reduction
-
-    def forward(self, logits: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Scalar in 0..1; shapes as ``dice_loss``, 255 in ``target`` does not count, ``valid`` may be left out."""
-        target, counts = split_ignored(target, valid)
-        total = jaccard_by_sample(logits, target, counts, smooth=self.smooth, reduction=self.reduction).sum()
-        return total / count_samples(counts, logits.shape[1]).clamp(min=1).to(total.dtype)

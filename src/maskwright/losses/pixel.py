@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from maskwright.errors import DataError, ShapeError
 from maskwright.pixels import IGNORE_INDEX
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "FocalLoss",
     "as_weight",
     "balanced_bce_by_sample",
     "bce_by_sample",
@@ -62,7 +60,7 @@ def bce_by_sample(
     """
     logits, target, counts = in_full_precision(logits, target, valid)
     target = target * (1 - 2 * label_smoothing) + label_smoothing
-    weight = None if pos_weight == 1 else torch.tensor(pos_weight, dtype=logits.dtype, device=logits.device)
+    weight = None if pos_weight == 1 else logits.new_full((), pos_weight)
     loss = F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight, reduction="none")
     return (loss * counts).sum((2, 3))
 
@@ -213,7 +211,8 @@ def _by_class(loss: Tensor, index: Tensor, class_weights: Sequence[float] | None
         return loss
     if len(class_weights) != channels:
         raise ShapeError(f"{len(class_weights)} class weights are given for logits of {channels} channels.")
-    return loss * loss.new_tensor(class_weights)[index]
+    weights = torch.tensor(class_weights, dtype=loss.dtype)
+    return loss * weights.to(loss.device, non_blocking=True)[index]  # a plain copy would wait for the device
 
 
 def looks_like_probabilities(logits: Tensor) -> bool:
@@ -316,23 +315,3 @@ def split_ignored_classes(classes: Tensor, valid: Tensor | None = None) -> tuple
     """Class ids (B, H, W) with 255 for "does not count", as class ids and valid (B, H, W) bool."""
     counts = classes != IGNORE_INDEX
     return classes, counts if valid is None else counts & valid
-
-
-class FocalLoss(nn.Module):
-    """Mean focal loss over the pixels that count, on logits.
-
-    Args:
-        alpha: In 0..1: weight of pixels whose target is 1; the others weigh ``1 - alpha``.
-        gamma: 0 or more: how strongly easy pixels are played down.
-    """
-
-    def __init__(self, alpha: float = 0.25, gamma: float = 2.0) -> None:
-        super().__init__()
-        self.alpha = alpha
-        self.gamma = gamma
-
-    def forward(self, logits: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Scalar; shapes as ``focal_sum``, 255 in ``target`` does not count, ``valid`` may be left out."""
-        target, counts = split_ignored(target, valid)
-        total = focal_sum(logits, target, counts, alpha=self.alpha, gamma=self.gamma)
-        return total / count_pixels(counts, logits.shape[1]).clamp(min=1).to(total.dtype)

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from maskwright.errors import ConfigError
+from maskwright.errors import ConfigError, ModelError
 from maskwright.losses.balance import HeightWeights
-from maskwright.losses.composite import CombinedLoss, LoopLoss, Mode
+from maskwright.losses.composite import CombinedLoss, Mode
+from maskwright.losses.guard import Guard
+from maskwright.losses.loops import LoopLoss
 from maskwright.losses.pixel import split_ignored
 from maskwright.losses.terms import Term, available_terms, build_term
 from maskwright.losses.weight_schedules import LossScheduler, get_preset_schedule_config
@@ -77,7 +79,10 @@ _DEFAULTS = {
 _ALIASES = {
     "mixed": "combined",
     "combined_focal_dice": "focal_dice",
+    "focal_advanced": "focal",
     "iou": "jaccard",
+    "soft_dice": "dice",
+    "stable_bce": "bce",
     "ce": "cross_entropy",
     "weighted_bce": "balanced_bce",
     "class_imbalanced": "imbalance",
@@ -179,6 +184,7 @@ class CombinedFocalDiceLoss(nn.Module):
         )
         self.threshold_weights = None if threshold_weights is None else HeightWeights(threshold_weights)
         self.from_logits = from_logits
+        self._guard = Guard(is_logits=from_logits)
 
     def forward(
         self, logits: Tensor, target: Tensor, thresholds: Tensor | None = None, valid: Tensor | None = None
@@ -193,16 +199,21 @@ class CombinedFocalDiceLoss(nn.Module):
 
         Raises:
             ConfigError: If there are weights but no heights.
+            ShapeError: If the tensors do not fit together.
+            DataError: If the target holds values without a meaning.
+            ModelError: If logits on pixels that count are NaN, or what should be probabilities is outside 0..1.
         """
+        self._guard.before(logits, target)
         sample_weights = None
         if self.threshold_weights is not None:
             if thresholds is None:
                 raise ConfigError("CombinedFocalDiceLoss has weights by height: give it the heights of the samples.")
             sample_weights = self.threshold_weights.of(thresholds[:, None] if thresholds.ndim == 1 else thresholds)
         if not self.from_logits:
-            logits = torch.logit(logits.float(), eps=1e-6)
+            logits = torch.logit(_probabilities(logits).float(), eps=1e-6)
         target, counts = split_ignored(target, valid)
         total: Tensor = self.loss(logits, target, counts, None, sample_weights).total
+        self._guard.after(total, logits, counts)
         return total
 
 
@@ -296,6 +307,18 @@ def loss_config_for_data(
     if boundary_share is not None and boundary_share > _RUGGED:
         return loss_config_for_focus("boundary")
     return loss_config_for_focus("balanced")
+
+
+def _probabilities(values: Tensor) -> Tensor:
+    """The values, looked at on the CPU only: reading them stalls other devices."""
+    if values.is_cpu and values.numel():
+        low, high = torch.aminmax(values.detach())
+        if low < 0 or high > 1:  # NaN is for the guard, which knows which pixels count
+            raise ModelError(
+                f"Values from {float(low):g} to {float(high):g} are no probabilities. Leave out from_logits=False, so "
+                "that they are taken as logits."
+            )
+    return values
 
 
 def _canonical(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from maskwright.metrics.breakdown import score_groups
 from maskwright.metrics.build import METRICS, build_grid_meter, build_meter, mode_of
 from maskwright.metrics.by_class import SegmentationMetrics
-from maskwright.metrics.by_threshold import ThresholdMeter, ThresholdMetrics
+from maskwright.metrics.by_threshold import ThresholdMeter
 from maskwright.metrics.calibration import CalibrationMeter, OperatingPointMeter
 from maskwright.metrics.confidence import (
     Comparison,
@@ -35,6 +35,7 @@ from maskwright.metrics.scores import SCORES, distribution, per_image
 from maskwright.metrics.skeleton import SkeletonMeter, betti_numbers, thinned
 from maskwright.metrics.surface import SurfaceMeter, surface_distances
 from maskwright.metrics.temperature import Temperature, TemperatureMeter
+from maskwright.metrics.threshold_metrics import ThresholdMetrics
 
 __all__ = [
     "METRICS",

@@ -19,7 +19,7 @@ from maskwright.metrics.counts import as_bool, probability_counts
 from maskwright.metrics.scores import SCORES, distribution, per_image, score_named
 from maskwright.types import Place, Window
 
-__all__ = ["REPORTED", "ThresholdMeter", "ThresholdMetrics", "height_key", "match_heights"]
+__all__ = ["REPORTED", "ThresholdMeter", "height_key", "match_heights"]
 
 REPORTED = ("iou", "precision", "recall", "f1", "mcc", "gap_share_true", "gap_share_predicted")
 """Scores a meter computes unless told otherwise; the first is the default monitor."""
@@ -330,11 +330,6 @@ class ThresholdMeter:
             "valid_px": int(totals.sum()),
             **dict(names),
         }
-
-
-ThresholdMetrics = ThresholdMeter
-"""The documented name: give ``heights_m`` (B, 1) to an update for a height per sample; rows come from ``table()``, for
-example for ``pandas.DataFrame(metrics.table())``, and text from ``to_csv()``."""
 
 
 def height_key(height_m: float) -> float:

@@ -136,7 +136,7 @@ def _cut_and_count(
     for b in range(batch):
         for k in range(channels):
             values = probs[b, k]
-            if values.size and not (values.min() >= 0 and values.max() <= 1):  # NaN is neither
+            if values.size and not _all_in_0_to_1(values):
                 counted = values[valid[b]]
                 strange = strange or not ((counted >= 0) & (counted <= 1)).all()
             np.greater(values, probability_threshold, out=said)
@@ -144,13 +144,28 @@ def _cut_and_count(
     return counts, bool(strange)
 
 
+def _all_in_0_to_1(values: NDArray[Any]) -> bool:
+    """Whether nothing lies outside, in one pass: bits of floats from 0 to 1 rise with them, read as whole numbers.
+
+    Those of negative numbers and NaN lie above, and so do those of -0.0, which is looked at a second time.
+    """
+    whole = np.uint32 if values.dtype == np.float32 else np.uint64
+    if values.view(whole).max() <= np.ones((), values.dtype).view(whole):
+        return True
+    return bool(values.min() >= 0 and values.max() <= 1)
+
+
 def _count_slice(
     said: NDArray[np.bool_], true: NDArray[np.bool_], valid: NDArray[np.bool_], scratch: NDArray[np.bool_]
 ) -> tuple[int, int, int, int]:
     said_valid, true_valid, both = scratch
-    np.logical_and(said, valid, out=said_valid)
-    np.logical_and(true, valid, out=true_valid)
+    valid_pixels = int(np.count_nonzero(valid))
+    if valid_pixels == valid.size:
+        said_valid, true_valid = said, true
+    else:
+        np.logical_and(said, valid, out=said_valid)
+        np.logical_and(true, valid, out=true_valid)
     np.logical_and(said_valid, true_valid, out=both)
     hits, said_pixels, true_pixels = (int(np.count_nonzero(mask)) for mask in (both, said_valid, true_valid))
-    rest = int(np.count_nonzero(valid)) - said_pixels - true_pixels + hits
+    rest = valid_pixels - said_pixels - true_pixels + hits
     return hits, said_pixels - hits, true_pixels - hits, rest

@@ -8,7 +8,7 @@ from maskwright.models.deeplab import DeepLabV3Plus, DeepLabV3PlusFilm
 from maskwright.models.ecosystem import Ecosystem, EcosystemFilm, get_available_encoders
 from maskwright.models.film_unet import FilmUNet
 from maskwright.models.freeze import freeze, freeze_encoder, learning_parts, thaw, unfreeze, unfreeze_encoder
-from maskwright.models.height_cdf import HeightCdf, HeightMixture
+from maskwright.models.height_cdf import HeightCdf, HeightMixture, as_predicting
 from maskwright.models.regression_unet import RegressionUNet
 from maskwright.models.summary import ModelFacts, model_facts
 from maskwright.models.unet import UNet
@@ -28,6 +28,7 @@ __all__ = [
     "RegressionUNet",
     "UNet",
     "WeightReport",
+    "as_predicting",
     "build_model",
     "count_parameters",
     "enable_gradient_checkpointing",

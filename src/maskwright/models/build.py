@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from difflib import get_close_matches
 from functools import partial
@@ -17,6 +18,7 @@ from maskwright.models.film_unet import FilmUNet
 from maskwright.models.height_cdf import HeightCdf
 from maskwright.models.regression_unet import RegressionUNet
 from maskwright.models.unet import UNet
+from maskwright.models.weights import load_pretrained
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +53,9 @@ ALIASES: dict[str, str] = {
 }
 
 
+log = logging.getLogger("maskwright.models")
+
+_WEIGHTS = ("initial_weights", "partial_weights")
 _OF_OUTPUT = ("sigmoid", "softmax", "softmax2d", "logsoftmax")
 
 
@@ -75,7 +80,7 @@ def build_model(
             turn into probabilities, once.
 
     Raises:
-        ModelError: If there is no such network, or it cannot be built.
+        ModelError: If there is no such network, it cannot be built, or its initial weights do not fit.
         ConfigError: If an option is unknown or out of range.
     """
     if isinstance(config, str):
@@ -84,10 +89,17 @@ def build_model(
         config = model_config(config, **options)
     elif options:
         raise ModelError(f"{', '.join(options)}: options go with a name. Set them in the section that was given.")
-    settings = settle_norm(config, batch_size).model_dump(exclude={"kind"})
+    later = () if isinstance(config, SmpConfig) else _WEIGHTS  # ready-made encoders see to their weights themselves
+    settings = settle_norm(config, batch_size).model_dump(exclude={"kind", *later})
     if config.conditioned:
-        return MODELS[config.kind](in_channels, condition_scale=condition_scale, **settings)
-    return MODELS[config.kind](in_channels, num_classes, **settings)
+        network = MODELS[config.kind](in_channels, condition_scale=condition_scale, **settings)
+    else:
+        network = MODELS[config.kind](in_channels, num_classes, **settings)
+    if not isinstance(config, SmpConfig) and config.initial_weights is not None:
+        report = load_pretrained(network, config.initial_weights, partial=config.partial_weights)
+        level = logging.INFO if report.complete else logging.WARNING
+        log.log(level, "model.initial_weights, %s: %s", config.initial_weights, report)
+    return network
 
 
 def model_config(name: str, **options: Any) -> ModelConfig:

@@ -105,6 +105,8 @@ def learning_parts(
 def thaw(model: nn.Module, parts: Sequence[str], learning: Iterable[str]) -> None:
     """Freeze those of the parts that do not learn and unfreeze those that do; whatever lies in no part stays.
 
+    A weight that lies in several parts goes with the innermost, as in groups of an optimizer by name.
+
     A function of its arguments alone: a resumed training calls it with the epoch at hand and goes on as before.
 
     Args:
@@ -118,11 +120,11 @@ def thaw(model: nn.Module, parts: Sequence[str], learning: Iterable[str]) -> Non
     now = set(learning)
     if not now <= set(parts):
         raise ModelError(f"{sorted(now - set(parts))[0]!r} shall learn, but is none of the parts {', '.join(parts)}.")
-    for part in parts:
-        freeze(model, part)
-    for part in parts:  # after all others: a part may lie inside one that is still frozen
+    for part in sorted(parts, key=lambda path: path.count(".")):  # of nested parts the inner one has the last word
         if part in now:
             unfreeze(model, part)
+        else:
+            freeze(model, part)
 
 
 def parts_of(model: nn.Module) -> tuple[str, ...]:

@@ -19,12 +19,20 @@ from maskwright.models.trunk import Trunk, TrunkOptions, check_sizes
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["HeightCdf", "HeightMixture"]
+__all__ = ["HeightCdf", "HeightMixture", "as_predicting"]
 
 _LEAST_SPREAD_M = 0.25  # narrower than the error of any height raster
 _FIRST_SPREAD = 1 / 6  # of the scale: 5 m where heights are divided by 30 m
 _FARTHEST = 80.0  # spreads from a centre; beyond, float32 has no probability left to tell apart
 _HALVINGS = 30  # of the interval a quantile lies in: finer than float32
+
+
+def as_predicting(model: nn.Module) -> nn.Module:
+    """The same network, giving logits also where its training needed whole distributions."""
+    for module in model.modules():
+        if isinstance(module, HeightCdf):
+            module.gives_mixture = False
+    return model
 
 
 class HeightMixture:

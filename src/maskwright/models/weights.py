@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["WeightReport", "adapt_bands", "load_pretrained"]
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")  # under which training programs keep the weights
+_PORTABLE = "model.safetensors"
 _SHOWN = 3
 
 
@@ -50,12 +51,16 @@ class WeightReport:
         return ", ".join([f"{len(self.matched)} weights match", *parts])
 
 
-def load_pretrained(network: nn.Module, path: str | Path, *, prefix: str = "", partial: bool = False) -> WeightReport:
+def load_pretrained(
+    network: nn.Module, path: str | Path | None, *, prefix: str = "", partial: bool = False
+) -> WeightReport:
     """Take weights from a file; a first layer made for three bands is adapted to the network's.
 
     Args:
         network: What receives them.
-        path: A ``.safetensors`` file, or one of torch that holds weights alone, bare or under ``state_dict``.
+        path: A ``.safetensors`` file, or one of torch that holds weights alone, bare or under ``state_dict``; or the
+            folder of a model or a run, for its ``model.safetensors``. None leaves the network as it is; all its weights
+            are then reported as missing.
         prefix: Taken off the names in the file where any has it; the others are then left out. ``"encoder."`` takes
             the encoder out of a whole network.
         partial: True to take what fits; False to take nothing unless all fits.
@@ -63,7 +68,9 @@ def load_pretrained(network: nn.Module, path: str | Path, *, prefix: str = "", p
     Raises:
         ModelError: If the file cannot be read, nothing in it fits, or something does not and ``partial`` is False.
     """
-    path = Path(path)
+    if path is None:
+        return WeightReport((), (), missing=tuple(network.state_dict()), unexpected=(), mismatched=())
+    path = _file_of(Path(path))
     found = _read(path)
     if prefix and any(name.startswith(prefix) for name in found):
         found = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
@@ -85,7 +92,10 @@ def load_pretrained(network: nn.Module, path: str | Path, *, prefix: str = "", p
         mismatched=tuple(name for name in own if name in found and name not in fitting),
     )
     if not report.matched or not (partial or report.complete):
-        raise ModelError(f"{path} does not fit the network: {report}. Give the weights of this very encoder.")
+        raise ModelError(
+            f"{path} does not fit the network: {report}. Give weights of this very network, or set partial_weights "
+            "to take those that fit."
+        )
     network.load_state_dict(fitting, strict=False)
     return report
 
@@ -113,6 +123,19 @@ def _differs_in_bands(own: Tensor, found: Tensor) -> bool:
         and own.shape[1] != 3
         and own.shape[0] == found.shape[0]
         and own.shape[2:] == found.shape[2:]
+    )
+
+
+def _file_of(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    candidates = [path / _PORTABLE, path / "model" / _PORTABLE]
+    for file in candidates:
+        if file.is_file():
+            return file
+    raise ModelError(
+        f"{path} is a folder without {_PORTABLE}. Give the folder of a model, of a run that has completed an epoch, or "
+        "a file of weights."
     )
 
 

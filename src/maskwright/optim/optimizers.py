@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 
 from maskwright.errors import ConfigError, ModelError
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+__all__ = ["REST", "Groups", "adam", "adamw", "decay_groups", "named_groups", "rmsprop", "sgd"]
 
-__all__ = ["REST", "adamw", "decay_groups", "named_groups"]
+Groups = Mapping[str, Mapping[str, float]]
+"""Parts of a network by path, with an ``lr`` or ``weight_decay`` of their own."""
 
 REST = "rest"  # the group of what no option names
 _OPTIONS = ("lr", "weight_decay")
@@ -26,7 +26,8 @@ def adamw(
     weight_decay: float = 0.01,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
-    groups: Mapping[str, Mapping[str, float]] | None = None,
+    amsgrad: bool = False,
+    groups: Groups | None = None,
 ) -> torch.optim.AdamW:
     """Adam with decoupled weight decay over the trainable parameters of a model. arXiv:1711.05101.
 
@@ -39,14 +40,82 @@ def adamw(
         weight_decay: Pull towards 0, 0 or more.
         betas: Memory of the running means, each in 0..1.
         eps: Added to the denominator.
+        amsgrad: Divide by the largest running mean so far. arXiv:1904.09237.
         groups: Parts of the network with an ``lr`` or ``weight_decay`` of their own, see :func:`named_groups`.
 
     Raises:
         ModelError: If nothing in the model is trainable, or it has no such part.
         ConfigError: If an option of a part makes no sense.
     """
-    parameters = named_groups(model, groups, weight_decay) if groups else decay_groups(model, weight_decay)
-    return torch.optim.AdamW(parameters, lr=lr, betas=betas, eps=eps)
+    return torch.optim.AdamW(_grouped(model, weight_decay, groups), lr=lr, betas=betas, eps=eps, amsgrad=amsgrad)
+
+
+def adam(
+    model: nn.Module,
+    *,
+    lr: float = 1e-3,
+    weight_decay: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    amsgrad: bool = False,
+    groups: Groups | None = None,
+) -> torch.optim.Adam:
+    """Adam, whose weight decay is part of the gradient. arXiv:1412.6980; arguments and errors as of :func:`adamw`."""
+    return torch.optim.Adam(_grouped(model, weight_decay, groups), lr=lr, betas=betas, eps=eps, amsgrad=amsgrad)
+
+
+def sgd(
+    model: nn.Module,
+    *,
+    lr: float = 0.01,
+    weight_decay: float = 0.0,
+    momentum: float = 0.9,
+    dampening: float = 0.0,
+    nesterov: bool = False,
+    groups: Groups | None = None,
+) -> torch.optim.SGD:
+    """Descent along the gradient with momentum.
+
+    Args:
+        model: The network.
+        lr: Learning rate, larger than 0.
+        weight_decay: Pull towards 0, 0 or more.
+        momentum: Share of the former update that is kept, 0 or more, below 1.
+        dampening: Share of the gradient left out of the momentum, in 0..1.
+        nesterov: Look ahead along the momentum; needs momentum and no dampening.
+        groups: As of :func:`adamw`, like the errors.
+    """
+    return torch.optim.SGD(
+        _grouped(model, weight_decay, groups), lr=lr, momentum=momentum, dampening=dampening, nesterov=nesterov
+    )
+
+
+def rmsprop(
+    model: nn.Module,
+    *,
+    lr: float = 0.01,
+    weight_decay: float = 0.0,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    momentum: float = 0.0,
+    centered: bool = False,
+    groups: Groups | None = None,
+) -> torch.optim.RMSprop:
+    """Gradient divided by a running mean of its size.
+
+    Args:
+        model: The network.
+        lr: Learning rate, larger than 0.
+        weight_decay: Pull towards 0, 0 or more.
+        alpha: Memory of the running mean, in 0..1.
+        eps: Added to the denominator.
+        momentum: Share of the former update that is kept, 0 or more, below 1.
+        centered: Divide by the spread of the gradient instead of its size.
+        groups: As of :func:`adamw`, like the errors.
+    """
+    return torch.optim.RMSprop(
+        _grouped(model, weight_decay, groups), lr=lr, alpha=alpha, eps=eps, momentum=momentum, centered=centered
+    )
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -63,9 +132,7 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object
     return _split(_trainable(model), weight_decay)
 
 
-def named_groups(
-    model: nn.Module, options: Mapping[str, Mapping[str, float]], weight_decay: float
-) -> list[dict[str, object]]:
+def named_groups(model: nn.Module, options: Groups, weight_decay: float) -> list[dict[str, object]]:
     """Every trainable parameter in exactly one group: by the part it belongs to, each with decay and without.
 
     Args:
@@ -101,6 +168,10 @@ def named_groups(
     return groups
 
 
+def _grouped(model: nn.Module, weight_decay: float, groups: Groups | None) -> list[dict[str, object]]:
+    return named_groups(model, groups, weight_decay) if groups else decay_groups(model, weight_decay)
+
+
 def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     found = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if not found:
@@ -118,7 +189,7 @@ def _split(parameters: Mapping[str, nn.Parameter], weight_decay: float) -> list[
     return [group for group in groups if group["params"]]
 
 
-def _check_options(network: nn.Module, options: Mapping[str, Mapping[str, float]]) -> None:
+def _check_options(network: nn.Module, options: Groups) -> None:
     parts = dict(network.named_modules()) | dict(network.named_parameters())
     for name, special in options.items():
         if not name or name not in parts:

@@ -35,6 +35,8 @@ def line_chart(
     y: str = "",
     title: str = "",
     log_y: bool = False,
+    log_x: bool = False,
+    marks: Mapping[str, float] | None = None,
 ) -> Image:
     """Lines over a common axis, each labelled at its end.
 
@@ -45,6 +47,8 @@ def line_chart(
         y: Label of the vertical axis.
         title: Line above.
         log_y: Logarithmic vertical axis.
+        log_x: Logarithmic horizontal axis.
+        marks: Positions to mark with an upright line, by name.
 
     Raises:
         ShapeError: If a series does not have one value for each position.
@@ -57,6 +61,8 @@ def line_chart(
     figure, axes = _axes(x, y, title)
     if log_y:
         axes.set_yscale("log")
+    if log_x:
+        axes.set_xscale("log")
     ends = []
     for (name, values), color in zip(series.items(), series_colors(list(series)), strict=True):
         numbers = _numbers(values)
@@ -64,8 +70,12 @@ def line_chart(
         axes.plot(positions, numbers, color=hex_color(color), linewidth=1.8, marker="o" if alone else None)
         if np.isfinite(numbers).any():
             ends.append((name, float(numbers[np.isfinite(numbers)][-1]), color))
-    if all(float(position).is_integer() for position in positions):
+    if not log_x and all(float(position).is_integer() for position in positions):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for height, (name, position) in enumerate((marks or {}).items()):
+        axes.axvline(position, color=hex_color(MUTED), linewidth=0.9, linestyle="--")
+        place = (position, 0.98 - 0.08 * height)
+        axes.annotate(f" {name}: {position:.1e}", place, xycoords=axes.get_xaxis_transform(), fontsize=7, va="top")
     _label_ends(axes, ends, log_y)
     return _image(figure)
 

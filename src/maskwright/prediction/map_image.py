@@ -6,6 +6,7 @@ Everything is written to a hidden folder inside the output folder and moved into
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -99,6 +100,9 @@ class _Job:
         photograph = is_photograph(reader)
         card = predictor.card
         self.pixel_m2, self.notes = _pixel_area(reader, None if card.image is None else card.image.pixel_size_m)
+        pixel_size_m = None if self.pixel_m2 is None or self.is_resized else math.sqrt(self.pixel_m2)
+        card.require_pixel_size(self.path, pixel_size_m)
+        self.notes += card.notes((), pixel_size_m)
         own = settings.probability_threshold
         self.plan = ClassPlan(
             names=card.task.class_names,

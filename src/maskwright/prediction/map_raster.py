@@ -101,13 +101,14 @@ def open_rasters(
 
     Raises:
         DataError: If one cannot be read, has several bands, or lies in degrees.
-        PredictionError: If they do not lie on one grid.
+        PredictionError: If they do not lie on one grid, or have pixels of quite another size than the training.
     """
     files = [
         stack.enter_context(open_heights(path, _nodata_rule(predictor, path, kind, wish)))
         for path, kind, wish in zip(paths, predictor.card.bands, nodata, strict=False)
     ]
     _require_one_grid(files)
+    predictor.card.require_pixel_size(files[0].path, files[0].grid.pixel_size_m)
     return files
 
 
@@ -116,8 +117,7 @@ def check_raster(
 ) -> None:
     """Everything about an input that its headers tell, without mapping it. Raises as :func:`open_rasters`."""
     with ExitStack() as stack:
-        for file in open_rasters(stack, predictor, paths, nodata):
-            _ = file.grid.pixel_size_m  # refuses angles
+        open_rasters(stack, predictor, paths, nodata)
 
 
 def _nodata_rule(predictor: Predictor, path: Path, kind: str, wish: float | str | None) -> float | str | None:

@@ -24,6 +24,7 @@ Kind = Literal["dsm", "chm"]
 
 _BANDS: dict[str, tuple[Kind, ...]] = {"dsm": ("dsm",), "chm": ("chm",), "both": ("dsm", "chm")}
 _PIXEL_TOLERANCE = 0.1
+_PIXEL_MOST_APART = 2.0  # times the size of the training's pixels; beyond that nothing is predicted
 _IMAGENET_RED = 0.485  # mean of red, of values from 0 to 1
 
 
@@ -151,6 +152,25 @@ class ModelCard:
                 "Ask for its own heights, or train with model.kind: film_unet, which answers any height."
             )
         return asked
+
+    def require_pixel_size(self, path: Path, pixel_size_m: float | None) -> None:
+        """Make sure that pixels are not of quite another size than in the training; small differences are noted.
+
+        Raises:
+            PredictionError: If they are more than twice as large, or less than half as large.
+        """
+        if self.pixel_size_m is None or pixel_size_m is None:
+            return
+        smallest, largest = self.pixel_size_m
+        if smallest / _PIXEL_MOST_APART <= pixel_size_m <= largest * _PIXEL_MOST_APART:
+            return
+        trained = f"{smallest:g} m" if smallest == largest else f"{smallest:g} to {largest:g} m"
+        target = smallest if pixel_size_m < smallest else largest
+        raise PredictionError(
+            f"{path} has pixels of {pixel_size_m:g} m and the model was trained on {trained}: what it knows looks more "
+            f"than {_PIXEL_MOST_APART:g} times too {'large' if pixel_size_m < smallest else 'small'} there. Resample "
+            f"it first, for example gdalwarp -tr {target:g} {target:g} -r average {path.name} resampled.tif."
+        )
 
     def notes(self, heights_m: Sequence[float], pixel_size_m: float | None) -> tuple[str, ...]:
         """What a person should know before trusting an answer: heights and pixels unlike those of the training."""

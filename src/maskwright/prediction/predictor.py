@@ -17,6 +17,7 @@ from maskwright.config.prediction import PredictionConfig
 from maskwright.devices import choose_device
 from maskwright.errors import PredictionError
 from maskwright.models.blocks import ConvUnit, SkipUnit
+from maskwright.prediction.backends import load_exported
 from maskwright.prediction.map_image import map_image
 from maskwright.prediction.map_metres import map_metres
 from maskwright.prediction.map_raster import map_raster
@@ -48,17 +49,20 @@ class Predictor:
         self.model = model.to(memory_format=torch.channels_last)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto") -> Predictor:
+    def load(cls, path: str | Path, *, device: str = "auto", backend: str = "torch") -> Predictor:
         """Load a trained model.
 
         Args:
-            path: A run folder, or a model folder.
+            path: A run folder, or a model folder; with the backend ``onnx`` also an exported file.
             device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+            backend: What computes: ``torch``, or ``onnx`` for a file exported before.
 
         Raises:
             PredictionError: If there is no model at ``path``.
             CheckpointError: If the model folder is damaged or of another version.
         """
+        if backend != "torch" or Path(path).suffix.lower() == ".onnx":
+            return cls(*load_exported(path, device, backend), "cpu")
         folder = find_model_folder(path)
         card = ModelCard.load(folder)
         model = card.task.build_model(card.architecture, card.in_channels, card.batch_size)
@@ -144,6 +148,11 @@ class Predictor:
             DataError: If the raster cannot be read.
         """
         settings = settings or self.card.prediction
+        if settings.tta > 1 and "aspect" in self.card.context:
+            raise PredictionError(
+                f"prediction.tta: {settings.tta} turns and mirrors windows, and this model sees the aspect "
+                "(data.context), a compass direction, which would be wrong in them. Set prediction.tta: 1."
+            )
         paths = self.inputs(path, chm)
         asked = self.card.heights(settings.heights_m if heights_m is None else heights_m)
         map_one = map_raster if isinstance(self.card.task, HeightGaps) else map_metres

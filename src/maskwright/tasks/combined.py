@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from maskwright.errors import ModelError
+from maskwright.losses.pixel import looks_like_probabilities
 from maskwright.tasks.interface import LossTerm
 from maskwright.types import Batch, LossOutput
 
@@ -18,6 +21,25 @@ if TYPE_CHECKING:
     from maskwright.losses import CombinedLoss, LossScheduler, UncertaintyWeights
 
 __all__ = ["CombinedTask"]
+
+log = logging.getLogger("maskwright.tasks")
+
+
+@dataclass(frozen=True, slots=True)
+class _Truth:
+    """What the outputs are held against.
+
+    Attributes:
+        target: As the loss takes it.
+        valid: (B, H, W) bool.
+        weight: Of each sample, (B, K) or (B, 1); None: all alike.
+        given: Sums of terms that are taken of something else, weighed.
+    """
+
+    target: Tensor
+    valid: Tensor
+    weight: Tensor | None
+    given: Mapping[str, Tensor]
 
 
 class CombinedTask:
@@ -47,6 +69,7 @@ class CombinedTask:
         self.combined_loss = loss
         self.loss_schedule = schedule
         self.learned = learned
+        self._has_looked = False
 
     @property
     def loss_module(self) -> nn.Module | None:
@@ -88,16 +111,18 @@ class CombinedTask:
             ShapeError: If the outputs do not fit the batch.
         """
         self._check_outputs(outputs, batch)
-        values = self._as_loss_input(outputs.float())
+        outputs = outputs.float()
+        self._look_once(outputs)
+        values, truths = self._as_loss_input(outputs, batch), self._truths(outputs, batch)
         if self.learned is not None:
-            return self._learned_loss(values, batch, self._measure(batch) if weights is None else weights)
+            return self._learned_loss(values, batch, truths, self._measure(batch) if weights is None else weights)
         if batch.mix is None:
-            target = self._loss_target(batch.target, batch)
-            output: LossOutput = self._loss(values, target, batch.valid, weights, self._sample_weights(batch))
+            (truth,) = truths
+            output: LossOutput = self._loss(values, truth.target, truth.valid, weights, truth.weight, truth.given)
             return output
         weights = self._measure(batch) if weights is None else weights
         first, second = (
-            self._loss(values, target, valid, weights, share) for target, valid, share in self._truths(batch)
+            self._loss(values, truth.target, truth.valid, weights, truth.weight, truth.given) for truth in truths
         )
         terms = {name: value + second.terms[name] for name, value in first.terms.items()}
         return LossOutput(first.total + second.total, terms)
@@ -112,9 +137,18 @@ class CombinedTask:
         """K of the outputs."""
         raise NotImplementedError
 
-    def _as_loss_input(self, outputs: Tensor) -> Tensor:
+    def _as_loss_input(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Outputs in full precision as the loss takes them."""
         return outputs
+
+    @property
+    def _outputs_are_logits(self) -> bool:
+        """Whether outputs are what a sigmoid or softmax is applied to."""
+        return True
+
+    def _given(self, outputs: Tensor, target: Tensor, valid: Tensor) -> dict[str, Tensor]:
+        """Sums of samples, (B, 1), by the terms that take something else than the loss does; ``Batch.target``."""
+        return {}
 
     def _sample_weights(self, batch: Batch) -> Tensor | None:
         """(B, K) or (B, 1): how much samples count in the loss; None: all alike."""
@@ -135,15 +169,28 @@ class CombinedTask:
             raise ModelError("This task was loaded for prediction and has no loss. Build it with build_task to train.")
         return self.combined_loss
 
-    def _truths(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """Target, valid and weight of each sample, (B, K) or (B, 1), for the one truth of a batch or the two."""
+    def _look_once(self, outputs: Tensor) -> None:
+        """Warn of a network that ends in an activation; looked at once, since a look waits for the device."""
+        if self._has_looked:
+            return
+        self._has_looked = True
+        if self._outputs_are_logits and looks_like_probabilities(outputs):
+            log.warning(
+                "The first outputs of the network all lie in 0..1, as if a sigmoid or softmax had been applied "
+                "already. The loss applies it itself: take the activation off the end of the network."
+            )
+
+    def _truths(self, outputs: Tensor, batch: Batch) -> Iterator[_Truth]:
+        """The one truth of a batch, or the two."""
         own = self._sample_weights(batch)
         if batch.mix is None:
-            yield self._loss_target(batch.target, batch), batch.valid, own
+            given = self._given(outputs, batch.target, batch.valid)
+            yield _Truth(self._loss_target(batch.target, batch), batch.valid, own, given)
             return
         share = batch.mix.share.unsqueeze(1)
         for target, valid, part in ((batch.target, batch.valid, share), (batch.mix.target, batch.mix.valid, 1 - share)):
-            yield self._loss_target(target, batch), valid, part if own is None else own * part
+            given = {name: part * sums for name, sums in self._given(outputs, target, valid).items()}
+            yield _Truth(self._loss_target(target, batch), valid, part if own is None else own * part, given)
 
     def _measure(self, batch: Batch) -> dict[str, Tensor]:
         channels = self._channels(batch)
@@ -157,12 +204,15 @@ class CombinedTask:
                     total[name] = total[name] + part if name in total else part
         return total
 
-    def _learned_loss(self, values: Tensor, batch: Batch, weights: Mapping[str, Tensor]) -> LossOutput:
+    def _learned_loss(
+        self, values: Tensor, batch: Batch, truths: Iterable[_Truth], weights: Mapping[str, Tensor]
+    ) -> LossOutput:
         """The sum of learned factors times terms, and once for each group what keeps the factors in place."""
         assert self.learned is not None
         sums: dict[str, Tensor] = {}
-        for target, valid, share in self._truths(batch):
-            for name, value in self._loss.values(values, target, valid, weights, share).items():
+        for truth in truths:
+            found = self._loss.values(values, truth.target, truth.valid, weights, truth.weight, truth.given)
+            for name, value in found.items():
                 sums[name] = sums[name] + value if name in sums else value
         weighted = {name: factor * sums[name] for name, factor in self._loss.terms.items()}
         part = (self._measure(batch)["samples"] / weights["samples"].clamp(min=1)).to(values.dtype)

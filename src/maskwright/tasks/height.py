@@ -103,7 +103,7 @@ class Height(CombinedTask):
         """
         if outputs.ndim != 4 or outputs.shape[1] != 1:
             raise ShapeError(f"Outputs of shape {tuple(outputs.shape)} are no heights; (B, 1, H, W) is needed.")
-        return Prediction(self._as_loss_input(outputs.float()))
+        return Prediction(outputs.float() * self.scale_m)
 
     def called(self, prediction: Prediction) -> Tensor:
         """(B, 1, H, W) bool: everywhere, since every pixel has a height."""
@@ -128,8 +128,12 @@ class Height(CombinedTask):
     def _loss_target(self, target: Tensor, batch: Batch) -> Tensor:
         return target.unsqueeze(1)
 
-    def _as_loss_input(self, outputs: Tensor) -> Tensor:
+    def _as_loss_input(self, outputs: Tensor, batch: Batch) -> Tensor:
         return outputs * self.scale_m
+
+    @property
+    def _outputs_are_logits(self) -> bool:
+        return False
 
     def _channels(self, batch: Batch) -> int:
         return 1

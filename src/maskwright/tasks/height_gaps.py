@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from maskwright.errors import DataError, ShapeError
+from maskwright.errors import DataError, ModelError, ShapeError
+from maskwright.losses import mixture_likelihood_by_sample
 from maskwright.metrics import SCORES, ThresholdMeter, mode_of
-from maskwright.models import build_model
+from maskwright.models import HeightCdf, HeightMixture, build_model
 from maskwright.tasks.combined import CombinedTask
 from maskwright.types import Batch, Prediction
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from maskwright.losses import CombinedLoss, HeightWeights
 
 __all__ = ["HeightGaps"]
+
+_LIKELIHOOD = "likelihood"
 
 
 class HeightGaps(CombinedTask):
@@ -37,6 +40,9 @@ class HeightGaps(CombinedTask):
             batch must ask exactly these.
         height_weights: How much a sample counts in the loss by the height it is asked for; None: all alike.
         options: ``schedule`` and ``learned`` of ``CombinedTask``.
+
+    A loss with the term ``likelihood`` is taken of the whole distribution of heights: networks built by such a task
+    give distributions, which it takes for outputs, and any height is read off them.
 
     Raises:
         DataError: If the heights do not ascend.
@@ -91,15 +97,28 @@ class HeightGaps(CombinedTask):
         """Names of what is scored: ``5 m``, ``10 m``."""
         return tuple(f"{height:g} m" for height in self.heights_m)
 
+    @property
+    def takes_distributions(self) -> bool:
+        """Whether outputs are distributions of height, (B, 3 M, H, W), and not logits."""
+        return self.combined_loss is not None and _LIKELIHOOD in self.combined_loss.functions
+
     def build_model(self, model: ModelConfig, in_channels: int, batch_size: int = 1) -> nn.Module:
         """A network for this task; ``batch_size`` decides the normalisation where the setting says ``auto``."""
-        return build_model(
+        network = build_model(
             model,
             in_channels=in_channels,
             num_classes=len(self.heights_m),
             condition_scale=self.condition_scale,
             batch_size=batch_size,
         )
+        if self.takes_distributions:
+            if not isinstance(network, HeightCdf):
+                raise ModelError(
+                    f"loss.likelihood is taken of a distribution of heights, which model.kind {model.kind} does not "
+                    "give. Set it to 0, or model.kind: height_cdf."
+                )
+            network.gives_mixture = True
+        return network
 
     def at_heights(self, heights_m: Sequence[float]) -> HeightGaps:
         """The same task with other listed heights.
@@ -145,7 +164,7 @@ class HeightGaps(CombinedTask):
         """Probabilities that never fall as the height rises: a gap at 5 m is a gap at 10 m.
 
         Args:
-            outputs: (B, K, H, W) logits, before the sigmoid.
+            outputs: (B, K, H, W) logits, before the sigmoid; (B, 3 M, H, W) where distributions are taken.
             heights_m: The K heights in metres the channels answer, ascending; unset: the listed ones.
             valid: (B, H, W) bool; violations are counted there only. Unset: everywhere.
 
@@ -158,6 +177,9 @@ class HeightGaps(CombinedTask):
             ShapeError: If their number is not the number of channels.
         """
         heights = self.heights_m if heights_m is None else _ascending(heights_m)
+        if self.takes_distributions:
+            mixture = HeightMixture.unpacked(outputs.float())
+            outputs = mixture.logits_below(outputs.new_tensor(heights, dtype=torch.float32).expand(len(outputs), -1))
         if outputs.ndim != 4 or outputs.shape[1] != len(heights):
             raise ShapeError(
                 f"Outputs of shape {tuple(outputs.shape)} do not answer {len(heights)} heights; "
@@ -191,6 +213,25 @@ class HeightGaps(CombinedTask):
     def _loss_target(self, target: Tensor, batch: Batch) -> Tensor:
         return (target.unsqueeze(1) < _condition(batch)[:, :, None, None]).float()
 
+    def _as_loss_input(self, outputs: Tensor, batch: Batch) -> Tensor:
+        if not self.takes_distributions:
+            return outputs
+        heights_m = _condition(batch)
+        if set(self._loss.terms) == {_LIKELIHOOD}:  # no term looks at them
+            return outputs.new_zeros(()).expand(*heights_m.shape, *outputs.shape[-2:])
+        return HeightMixture.unpacked(outputs).logits_below(heights_m)
+
+    @property
+    def _outputs_are_logits(self) -> bool:
+        return not self.takes_distributions
+
+    def _given(self, outputs: Tensor, target: Tensor, valid: Tensor) -> dict[str, Tensor]:
+        if not self.takes_distributions:
+            return {}
+        mixture = HeightMixture.unpacked(outputs)
+        parts = mixture.centre_m, mixture.spread_m, mixture.weight
+        return {_LIKELIHOOD: mixture_likelihood_by_sample(*parts, target, valid)}
+
     def _channels(self, batch: Batch) -> int:
         return _condition(batch).shape[1]
 
@@ -221,6 +262,8 @@ class HeightGaps(CombinedTask):
 
     def _check_outputs(self, outputs: Tensor, batch: Batch) -> None:
         wanted = (len(batch), _condition(batch).shape[1], *batch.target.shape[-2:])
+        if self.takes_distributions:
+            wanted = (len(batch), outputs.shape[1] if outputs.ndim == 4 else 3, *batch.target.shape[-2:])
         if tuple(outputs.shape) != wanted:
             raise ShapeError(
                 f"The network answered with shape {tuple(outputs.shape)} where the batch needs {wanted}: "

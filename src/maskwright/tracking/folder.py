@@ -141,6 +141,27 @@ class RunFolder:
                 _remove_if_empty(folder)
 
     @classmethod
+    def adopt(cls, path: Path, name: str) -> RunFolder:
+        """The folder at ``path`` as a run folder; what it lacks of one is added, and what it holds stays.
+
+        For loops that choose their folder themselves; :meth:`create` makes one that is nobody else's.
+
+        Raises:
+            RunError: If the disk refuses, or another living process works in the folder.
+        """
+        folder = cls(Path(path))
+        try:
+            for subfolder in _SUBFOLDERS:
+                (folder.path / subfolder).mkdir(parents=True, exist_ok=True)
+        except OSError as cause:
+            raise RunError(explain_os_error(cause, folder.path)) from cause
+        if folder.run_json.exists():
+            folder.record.begin_attempt()
+        else:
+            write_json(folder.run_json, _first_facts(name))
+        return folder
+
+    @classmethod
     def open(cls, path: Path) -> RunFolder:
         """The run folder at ``path``.
 
@@ -264,14 +285,17 @@ def _furnish(draft: Path, name: str) -> Path:
     for subfolder in _SUBFOLDERS:
         (draft / subfolder).mkdir()
     folder = RunFolder(draft)
-    now = time_text()
-    facts: dict[str, object] = {"format_version": FORMAT_VERSION, "name": name, "status": "starting", "attempt": 1}
-    times = {"created": now, "started": now, "updated": now, "ended": None}
-    write_json(folder.run_json, facts | _process_fields() | times)
+    write_json(folder.run_json, _first_facts(name))
     write_text(folder.history, "[]\n")
     folder.events.touch()
     folder.log.touch()
     return draft
+
+
+def _first_facts(name: str) -> dict[str, object]:
+    now = time_text()
+    facts: dict[str, object] = {"format_version": FORMAT_VERSION, "name": name, "status": "starting", "attempt": 1}
+    return facts | _process_fields() | {"created": now, "started": now, "updated": now, "ended": None}
 
 
 def _publish(draft: Path, output_dir: Path, name: str) -> Path:

@@ -31,6 +31,7 @@ class CheckpointRecord:
         scores: Scores of exactly these weights, for example ``val/iou``; empty if they were not measured.
         kind: Why it was saved: an epoch ended, inside an epoch, the run was interrupted, or failed.
         time: When, UTC, ISO 8601.
+        tag: What the rule of the folder made of it: ``best``, ``interval`` ...; ``latest`` until a newer one comes.
     """
 
     file: str
@@ -42,6 +43,7 @@ class CheckpointRecord:
     scores: Mapping[str, float]
     kind: CheckpointKind
     time: str
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from maskwright.models.checkpointing import enable_gradient_checkpointing
 from maskwright.training.callback import Callback, CallbackList
 from maskwright.training.callbacks import (
     BestWeights,
@@ -10,18 +11,27 @@ from maskwright.training.callbacks import (
     EarlyStopping,
     EventsCallback,
     HistoryCallback,
+    LearningRate,
     LossWeights,
     ProgressCallback,
 )
+from maskwright.training.compiling import compile_model
 from maskwright.training.interrupt import graceful_stop
 from maskwright.training.loop import fit, train_epoch
+from maskwright.training.lr_finder import LrFinding, find_lr
+from maskwright.training.manager import TrainingManager
+from maskwright.training.manager_presets import get_preset_checkpoint_config
 from maskwright.training.monitor import Monitor
+from maskwright.training.own_data import PairBatches, train_model, trainer_for
+from maskwright.training.quick_setup import create_training_manager, quick_training_setup
 from maskwright.training.state import Best, TrainState
+from maskwright.training.step_objects import AMPManager, GradientAccumulator, GradientClipper, TrainingOptimizer
 from maskwright.training.trainer import Trainer, TrainResult
 from maskwright.training.updater import StepOutcome, StepUpdater
 from maskwright.training.validation import validate
 
 __all__ = [
+    "AMPManager",
     "Best",
     "BestWeights",
     "Callback",
@@ -30,17 +40,32 @@ __all__ = [
     "ControlCallback",
     "EarlyStopping",
     "EventsCallback",
+    "GradientAccumulator",
+    "GradientClipper",
     "HistoryCallback",
+    "LearningRate",
     "LossWeights",
+    "LrFinding",
     "Monitor",
+    "PairBatches",
     "ProgressCallback",
     "StepOutcome",
     "StepUpdater",
     "TrainResult",
     "TrainState",
     "Trainer",
+    "TrainingManager",
+    "TrainingOptimizer",
+    "compile_model",
+    "create_training_manager",
+    "enable_gradient_checkpointing",
+    "find_lr",
     "fit",
+    "get_preset_checkpoint_config",
     "graceful_stop",
+    "quick_training_setup",
     "train_epoch",
+    "train_model",
+    "trainer_for",
     "validate",
 ]

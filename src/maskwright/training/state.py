@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from maskwright.checkpoints import bare_model
 from maskwright.errors import CheckpointError, TrainingError
 from maskwright.training.averages import LossSums
 from maskwright.training.monitor import Monitor
@@ -224,7 +225,7 @@ class TrainState:
         if not self.at_boundary:
             raise TrainingError("The run cannot be saved inside an accumulation group, only between two updates.")
         return {
-            "model": self.model.state_dict(),
+            "model": bare_model(self.model).state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "updater": self.updater.state_dict(),
@@ -248,7 +249,7 @@ class TrainState:
         """
         self._check_plan(state["plan"])
         try:
-            self.model.load_state_dict(state["model"])
+            bare_model(self.model).load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             if self.loss_module is not None:
                 self.loss_module.load_state_dict(state["loss"])

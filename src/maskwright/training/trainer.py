@@ -11,17 +11,21 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from maskwright.checkpoints import CheckpointStore, Loaded, load_state, save_state
+from maskwright.checkpoints import CheckpointStore, Loaded, bare_model, load_state, save_state
 from maskwright.config.callbacks import CallbacksConfig
 from maskwright.config.checkpoints import CheckpointsConfig
 from maskwright.config.metric_names import resolve_monitor
 from maskwright.config.optim import OptimConfig
-from maskwright.config.training import TrainingConfig
+from maskwright.config.training import TrainingConfig, UnfreezeConfig
 from maskwright.devices import choose_device, choose_precision, prepare_model
 from maskwright.distributed import require_single_process
-from maskwright.errors import CheckpointError, TrainingError
-from maskwright.optim import build_optimizer, build_schedule
+from maskwright.errors import CheckpointError, ConfigError, TrainingError
+from maskwright.models import as_predicting, enable_gradient_checkpointing
+from maskwright.optim import ScoreSchedule, build_optimizer, build_schedule
+from maskwright.optim.schedules import constant
 from maskwright.tasks.interface import Task
 from maskwright.tracking import CheckpointRecord, ControlFolder, EventLog, History, RunFolder
 from maskwright.tracking.environment import package_versions
@@ -34,9 +38,12 @@ from maskwright.training.callbacks import (
     EarlyStopping,
     EventsCallback,
     HistoryCallback,
+    LearningRate,
     LossWeights,
     ProgressCallback,
+    Thawing,
 )
+from maskwright.training.compiling import compile_model
 from maskwright.training.interrupt import graceful_stop
 from maskwright.training.loop import EvalBatches, TrainBatches, fit
 from maskwright.training.monitor import Monitor
@@ -85,6 +92,9 @@ class Trainer:
         quiet: True: nothing on the screen.
         description: Plain values saved in each checkpoint beside the package versions: what rebuilds the model.
         on_nonfinite: A loss or gradient that is not finite: ``stop`` with an error, or ``skip`` the step and count it.
+        test_loader: What :meth:`test` takes where it is given nothing.
+        optimizer: One of your own instead of that of ``optim``; its schedule is then ``schedule``, or none.
+        schedule: A schedule of that optimizer, stepped once after each update.
 
     Raises:
         ConfigError: If the monitor is never computed, or the device cannot do what is asked.
@@ -108,27 +118,33 @@ class Trainer:
         quiet: bool = False,
         description: Mapping[str, Any] | None = None,
         on_nonfinite: Literal["stop", "skip"] = "stop",
+        test_loader: EvalBatches | None = None,
+        optimizer: Optimizer | None = None,
+        schedule: LRScheduler | None = None,
     ) -> None:
         require_single_process()
         _require_batches(train_loader, val_loader)
         self.task = task
         self.train_loader = train_loader
         self.val_loader = val_loader
+        self.test_loader = test_loader
         self.training = training or TrainingConfig()
         self.description = {"versions": package_versions()} | dict(description or {})
         monitoring = monitoring or CallbacksConfig()
         self.monitor = _monitor(monitoring, task, has_validation=val_loader is not None)
-        self.state = self._build_state(model, optim or OptimConfig(), on_nonfinite)
+        self.state = self._build_state(model, optim or OptimConfig(), on_nonfinite, optimizer, schedule)
         self.updater = self.state.updater
         self.store = None if run_folder is None else self._build_store(run_folder, checkpoints or CheckpointsConfig())
         self._history = HistoryCallback(None if run_folder is None else History(run_folder.history))
         self._best_weights = BestWeights()
         self.callbacks = CallbackList(
             [
+                *_thawing(self.training.unfreeze),
                 *_early_stopping(monitoring),
                 self._history,
                 *_folder_callbacks(run_folder, log_every_steps),
                 *callbacks,
+                _learning_rate(self.state, task, has_validation=val_loader is not None),
                 *_loss_weights(task, has_validation=val_loader is not None),
                 *self._saving(checkpoints or CheckpointsConfig()),
                 ProgressCallback(quiet=quiet),
@@ -184,8 +200,15 @@ class Trainer:
             self.state.note("warning", message=note)
         return loaded.record
 
-    def test(self, loader: Iterable[Batch]) -> dict[str, float]:
-        """Losses and scores on ``loader``, with keys ``test/loss``, ``test/iou`` ..."""
+    def test(self, loader: Iterable[Batch] | None = None) -> dict[str, float]:
+        """Losses and scores on ``loader``, unset: on ``test_loader``, with keys ``test/loss``, ``test/iou`` ...
+
+        Raises:
+            TrainingError: If there is neither.
+        """
+        loader = self.test_loader if loader is None else loader
+        if loader is None:
+            raise TrainingError("There is nothing to test on: give test() a loader, or the Trainer a test_loader.")
         scores = validate(
             self.model, self.task, loader, device=self.state.device, part="test", autocast=self.updater.autocast
         )
@@ -208,7 +231,7 @@ class Trainer:
             return self.task.decode(self.model(inputs, condition), heights_m or None)
 
     def best_model(self) -> nn.Module:
-        """A copy of the model with the weights of the best epoch, on the CPU, in evaluation mode.
+        """A copy of the model with the weights of the best epoch, on the CPU, in evaluation mode, as it predicts.
 
         Raises:
             CheckpointError: If no epoch was completed.
@@ -224,9 +247,9 @@ class Trainer:
             raise CheckpointError(
                 "There is no best model yet: no epoch was completed with a score. Call train() first."
             )
-        model = copy.deepcopy(self.model).cpu()
+        model = bare_model(copy.deepcopy(self.model)).cpu()
         model.load_state_dict(weights)
-        return model.eval()
+        return as_predicting(model).eval()
 
     def _best_on_disk(self) -> Loaded | None:
         """The best checkpoint; None if there is no run folder, or none on disk where this process still has its own."""
@@ -254,15 +277,32 @@ class Trainer:
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
-    def _build_state(self, model: nn.Module, optim: OptimConfig, on_nonfinite: Literal["stop", "skip"]) -> TrainState:
+    def _build_state(
+        self,
+        model: nn.Module,
+        optim: OptimConfig,
+        on_nonfinite: Literal["stop", "skip"],
+        optimizer: Optimizer | None,
+        schedule: LRScheduler | None,
+    ) -> TrainState:
         settings = self.training
         device = choose_device(settings.device)
         model = prepare_model(model, device)
+        if settings.gradient_checkpointing:
+            enable_gradient_checkpointing(bare_model(model))
+        if settings.compile != "off":
+            compile_model(model, settings.compile)
         loss_module = self.task.loss_module
         # Together, so that a parameter of the loss is in one group too: the one without weight decay.
         trained = model if loss_module is None else nn.ModuleList([model, loss_module.to(device)])
-        optimizer = build_optimizer(optim, trained)
         batches = len(self.train_loader)
+        if optimizer is None:
+            optimizer = build_optimizer(optim, trained, groups=_rates(settings.unfreeze, optim.optimizer.lr))
+            schedule = build_schedule(optim, optimizer, math.ceil(batches / settings.accumulate), settings.epochs)
+        elif loss_module is not None:
+            raise ConfigError(
+                "The loss of this task is trained too: leave optimizer out, so that it gets a place in it."
+            )
         updater = StepUpdater(
             trained.parameters(),
             precision=choose_precision(settings.precision, device),
@@ -275,7 +315,7 @@ class Trainer:
         return TrainState(
             model,
             optimizer,
-            build_schedule(optim, optimizer, math.ceil(batches / settings.accumulate) * settings.epochs),
+            constant(optimizer) if schedule is None else schedule,
             updater,
             LossSums(self.task.loss_terms),
             device=device,
@@ -287,7 +327,12 @@ class Trainer:
 
     def _build_store(self, folder: RunFolder, settings: CheckpointsConfig) -> CheckpointStore:
         return CheckpointStore(
-            folder, max_checkpoints=settings.max_checkpoints, monitor=self.monitor.name, mode=self.monitor.mode
+            folder,
+            max_checkpoints=settings.max_checkpoints,
+            monitor=self.monitor.name,
+            mode=self.monitor.mode,
+            strategy=settings.strategy,
+            interval=settings.interval_epochs,
         )
 
     def _saving(self, settings: CheckpointsConfig) -> list[Callback]:
@@ -336,6 +381,27 @@ def _loss_weights(task: Task, *, has_validation: bool) -> list[Callback]:
         computed = _computed(task, has_validation=has_validation)
         schedule.monitor = resolve_monitor(schedule.monitor, computed, "loss.schedule.monitor")
     return [LossWeights(schedule)]
+
+
+def _learning_rate(state: TrainState, task: Task, *, has_validation: bool) -> LearningRate:
+    """What shows the schedule its score, if it waits for one: that of the run unless it names another."""
+    schedule, monitor = state.schedule, state.monitor
+    if isinstance(schedule, ScoreSchedule):
+        if schedule.monitor is not None:
+            computed = _computed(task, has_validation=has_validation)
+            name = resolve_monitor(schedule.monitor, computed, "optim.schedule.monitor")
+            monitor = Monitor(name, task.better(name.partition("/")[2]))
+        schedule.mode = schedule.mode if schedule.says_mode else monitor.mode
+    return LearningRate(monitor)
+
+
+def _rates(settings: UnfreezeConfig, lr: float) -> dict[str, dict[str, float]] | None:
+    """Parts that thaw one after another, each slower than the one before; None where all learn at once."""
+    return {part: {"lr": lr * settings.fall**place} for place, part in enumerate(settings.parts)} or None
+
+
+def _thawing(settings: UnfreezeConfig) -> list[Callback]:
+    return [Thawing(settings.parts, settings.start_epoch, settings.every)] if settings.parts else []
 
 
 def _early_stopping(monitoring: CallbacksConfig) -> list[Callback]:

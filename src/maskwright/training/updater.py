@@ -26,7 +26,7 @@ from torch.optim import Optimizer
 from maskwright.devices import Precision
 from maskwright.errors import ConfigError, TrainingError
 
-__all__ = ["StepOutcome", "StepUpdater"]
+__all__ = ["StepOutcome", "StepUpdater", "autocast_to", "clip_gradients"]
 
 _MOST_SKIPPED = 50  # one after the other; a scaler that searches its scale needs about 20
 
@@ -53,7 +53,7 @@ class StepUpdater:
     """Turns losses into updates.
 
     Args:
-        parameters: What is trained; a generator is fine.
+        parameters: What is trained; a generator is fine. None: what the optimizer holds that is updated.
         precision: ``fp32``, ``bf16`` (autocast) or ``fp16`` (autocast with a loss scaler, CUDA only).
         accumulate: Batches whose gradients are added before an update.
         clip_norm: Largest norm of the gradient; applied after ``clip_value`` if both are set. None: no limit.
@@ -71,7 +71,7 @@ class StepUpdater:
 
     def __init__(
         self,
-        parameters: Iterable[nn.Parameter],
+        parameters: Iterable[nn.Parameter] | None = None,
         *,
         precision: Precision = "fp32",
         accumulate: int = 1,
@@ -80,9 +80,10 @@ class StepUpdater:
         device: torch.device | str = "cpu",
         on_nonfinite: Literal["stop", "skip"] = "stop",
     ) -> None:
-        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        self._of_optimizer = parameters is None
+        self.parameters = _trained(parameters or ())
         self.device = torch.device(device)
-        if not self.parameters:
+        if not self.parameters and not self._of_optimizer:
             raise ConfigError("There is nothing to train: no parameter of the model asks for a gradient.")
         if precision == "fp16" and self.device.type != "cuda":
             raise ConfigError(
@@ -101,14 +102,24 @@ class StepUpdater:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context for forward pass and loss."""
-        if self.precision == "fp32":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16 if self.precision == "bf16" else torch.float16)
+        return autocast_to(self.precision, self.device)
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of one batch. The loss must already be divided by the weight of its group."""
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaled(loss).backward()  # type: ignore[no-untyped-call]
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        """The loss to call ``backward`` on, for a loop that does so itself; counts the batch as :meth:`backward`."""
         self._loss = loss.detach() if self._loss is None else self._loss + loss.detach()
+        return self.scaler.scale(loss)
+
+    @torch.no_grad()
+    def rescale(self, factor: float) -> None:
+        """Multiply gradients and loss since the last update, for a group that turned out shorter than planned."""
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)
+        self._loss = None if self._loss is None else self._loss * factor
 
     def update(self, optimizer: Optimizer) -> StepOutcome:
         """Unscale, check, clip, step, zero. Waits for the device once, to learn norm and loss together.
@@ -118,8 +129,9 @@ class StepUpdater:
         """
         if self._loss is None:
             raise TrainingError("update() was called without a backward() before it; there are no gradients.")
+        self.adopt(optimizer)
         self.scaler.unscale_(optimizer)
-        norm = self._clip()
+        norm = clip_gradients(self.parameters, clip_norm=self.clip_norm, clip_value=self.clip_value)
         grad_norm, loss = torch.stack((norm, self._loss.to(norm))).tolist()
         self._loss = None
         finite = math.isfinite(grad_norm) and math.isfinite(loss)
@@ -132,6 +144,11 @@ class StepUpdater:
         optimizer.zero_grad(set_to_none=True)
         self._count(finite)
         return StepOutcome(finite, grad_norm, loss, finite or (self.scaler.is_enabled() and math.isfinite(loss)))
+
+    def adopt(self, optimizer: Optimizer) -> None:
+        """Where no parameters were given: take those the optimizer holds now, also ones added or unfrozen since."""
+        if self._of_optimizer:
+            self.parameters = _trained(each for group in optimizer.param_groups for each in group["params"])
 
     def discard(self, optimizer: Optimizer) -> None:
         """Forget the batches since the last update."""
@@ -148,19 +165,6 @@ class StepUpdater:
             self.scaler.load_state_dict(dict(state["scaler"]))
         self.skipped, self._skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
 
-    def _clip(self) -> Tensor:
-        """Clip by value, then by norm. Returns the norm before any clipping."""
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        if not gradients:
-            raise TrainingError("The loss reached no parameter: no gradient anywhere. Is the whole model frozen?")
-        norm = before = get_total_norm(gradients)
-        if self.clip_value is not None:
-            clip_grad_value_(self.parameters, self.clip_value)
-            norm = get_total_norm(gradients) if self.clip_norm is not None else norm
-        if self.clip_norm is not None:
-            clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
-        return before
-
     def _count(self, stepped: bool) -> None:
         self._skipped_in_a_row = 0 if stepped else self._skipped_in_a_row + 1
         self.skipped += not stepped
@@ -169,3 +173,43 @@ class StepUpdater:
                 f"The last {_MOST_SKIPPED} updates were all skipped because loss or gradient was not finite. "
                 "Lower optim.optimizer.lr, or train with training.precision: fp32."
             )
+
+
+def autocast_to(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
+    """The context for forward pass and loss in a precision."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16 if precision == "bf16" else torch.float16)
+
+
+def clip_gradients(
+    parameters: Iterable[nn.Parameter], *, clip_norm: float | None = None, clip_value: float | None = None
+) -> Tensor:
+    """Clip by value, then by norm, in place.
+
+    Args:
+        parameters: What is trained; a generator is fine.
+        clip_norm: Largest norm of the whole gradient; None: no limit.
+        clip_value: Largest absolute value of an entry; None: no limit.
+
+    Returns:
+        Norm of the whole gradient before any clipping, a scalar on the device.
+
+    Raises:
+        TrainingError: If no parameter has a gradient.
+    """
+    parameters = list(parameters)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if not gradients:
+        raise TrainingError("The loss reached no parameter: no gradient anywhere. Is the whole model frozen?")
+    norm = before = get_total_norm(gradients)
+    if clip_value is not None:
+        clip_grad_value_(parameters, clip_value)
+        norm = get_total_norm(gradients) if clip_norm is not None else norm
+    if clip_norm is not None:
+        clip_grads_with_norm_(parameters, clip_norm, norm)
+    return before
+
+
+def _trained(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    return [parameter for parameter in parameters if parameter.requires_grad]

@@ -168,6 +168,7 @@ def _with_lines(dry: DryRun, experiment: Experiment) -> DryRun:
         f"Network: {dry.choices['network']}; {dry.choices['input']}; {dry.choices['batch']}",
         f"Steps: {dry.steps_per_epoch} an epoch, {dry.total_steps} in {plan.epochs} epochs",
         f"Time: about {_duration(plan.minutes)} on {dry.choices['device']} ({dry.choices['precision']})",
+        *_about_budget(experiment),
         f"Memory: about {plan.memory_mb:.0f} MB of {plan.free_memory_mb:.0f} MB free; "
         f"disk: about {plan.disk_mb:.0f} MB of {plan.free_disk_mb:.0f} MB free",
         *(f"{f.what} {f.do}" for f in forecast_findings(plan, experiment.data.loader.batch_size)),
@@ -177,6 +178,13 @@ def _with_lines(dry: DryRun, experiment: Experiment) -> DryRun:
         lines.append(f"One batch is drawn in {dry.picture}")
     lines.append("Nothing was trained.")
     return replace(dry, lines=tuple(lines))
+
+
+def _about_budget(experiment: Experiment) -> list[str]:
+    minutes, epochs = experiment.training.budget, experiment.training.epochs
+    if minutes is None:
+        return []
+    return [f"training.budget: the training itself measures how many epochs {minutes:g} minutes hold, not {epochs}"]
 
 
 def _duration(minutes: float) -> str:

@@ -118,6 +118,7 @@ def evaluate_part(
         worst=worst,
         best=best,
         notes=[*notes, *point.notes, *_about_thin(tally)],
+        block_counts=dict(zip(_names_of(ids, places), model_grouped.tolist(), strict=True)),
     )
 
 
@@ -141,6 +142,15 @@ def block_ids(
     if isinstance(source, ImageScenes) and split.by != "blocks":
         return "image", [place.scene for place in places]
     return "block of ground", list(range(len(places)))
+
+
+def _names_of(ids: Sequence[Hashable], places: Sequence[Place]) -> list[str]:
+    """A name for each image or block, in the order in which they appear: that of its first tile."""
+    first: dict[Hashable, str] = {}
+    for block, place in zip(ids, places, strict=True):
+        where = place.scene if block == place.scene else f"{place.scene} {place.window.row} {place.window.col}"
+        first.setdefault(block, where)
+    return list(first.values())
 
 
 def _ground_blocks(places: Sequence[Place], block_m: float, pixel_size_m: Mapping[str, float]) -> list[Hashable]:

@@ -81,6 +81,7 @@ class Evaluation:
         operating_point: Where probabilities are cut, and how that was found.
         worst: Tiles with the lowest scores.
         best: Tiles with the highest.
+        block_counts: TP, FP, FN, TN of each column by image or block, by its name: what a paired comparison needs.
     """
 
     part: str
@@ -113,6 +114,7 @@ class Evaluation:
     worst: tuple[Place, ...] = ()
     best: tuple[Place, ...] = ()
     notes: list[str] = field(default_factory=list)
+    block_counts: dict[str, list[list[int]]] = field(default_factory=dict)
 
     @property
     def higher_is_better(self) -> bool:
@@ -144,6 +146,7 @@ class Evaluation:
             model=pick(self.model),
             baselines={name: pick(rows) for name, rows in self.baselines.items()},
             grid=pick(self.grid),
+            block_counts={name: pick(rows) for name, rows in self.block_counts.items()},
             sites={site: pick(rows) for site, rows in self.sites.items()},
             sentences=[text for text in self.sentences if text.startswith(named) or not text.startswith("At ")],
             mean=float(np.mean(known)) if known else math.nan,
@@ -154,8 +157,9 @@ class Evaluation:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for ``evaluation.json``; what is not defined is None."""
-        plain: dict[str, Any] = _plain(asdict(self) | {"mean_iou": self.mean_iou})
+        """Plain values for ``evaluation.json``; what is not defined is None. The counts of blocks go elsewhere."""
+        plain: dict[str, Any] = _plain(asdict(replace(self, block_counts={})) | {"mean_iou": self.mean_iou})
+        del plain["block_counts"]
         if self.heights_m:
             rows = [*plain["model"], *(row for more in ("baselines", "sites") for row in _rows_of(plain[more]))]
             for row in rows:

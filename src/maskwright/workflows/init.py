@@ -114,7 +114,7 @@ def _put_images(draft: Draft, data: Path, task: str | None) -> None:
         raise DataError(_nothing_text(data, found))
     labels = _best(candidates)
     several = len(labels.classes) > 1
-    kind = task or ("multiclass" if several else "binary")
+    kind = task or ("binary" if not several else "multilabel" if labels.overlapping else "multiclass")
     draft.about.append(f"{len(found.images)} images. {labels.about}")
     for other in candidates:
         if other is not labels:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from maskwright.data.sources.class_masks import ClassFolders, find_class_masks
 from maskwright.data.sources.folders import ImageFolder, find_images, find_masks, list_files
 from maskwright.data.sources.mask_codes import shown_value
 from maskwright.data.sources.mask_pixels import read_mask
@@ -36,6 +37,7 @@ class LabelsSeen:
         names_known: True if the labels themselves name the classes.
         unknown: What could not be known, a sentence each.
         of_images: How many images they label.
+        overlapping: True if several classes may hold in one place.
     """
 
     kind: str
@@ -45,6 +47,7 @@ class LabelsSeen:
     classes: list[tuple[str, list[int | str]]] = field(default_factory=list)
     names_known: bool = False
     unknown: list[str] = field(default_factory=list)
+    overlapping: bool = False
 
 
 def find_labels(folder: Path, wants_classes: bool) -> tuple[ImageFolder, list[LabelsSeen]]:
@@ -80,7 +83,7 @@ def _masks(folder: Path, found: ImageFolder, tables: Sequence[Path], wants_class
                 suffix, found = tried, retried
                 break
     if not pairing.masks:
-        return []
+        return _class_folders(find_class_masks(found))
     masks = list(pairing.masks.values())
     labels = LabelsSeen("masks", f"{len(masks)} masks for {len(found.images)} images.", len(masks))
     if suffix:
@@ -102,6 +105,18 @@ def _masks(folder: Path, found: ImageFolder, tables: Sequence[Path], wants_class
             labels.settings["image_column"] = (column, "its column of images", False)
             labels.settings["class_column"] = (class_column, "its column of classes", False)
             labels.names_known, labels.classes = True, []
+    return [labels]
+
+
+def _class_folders(folders: ClassFolders) -> list[LabelsSeen]:
+    """Masks in a folder for each class; they may overlap."""
+    if not folders.masks:
+        return []
+    names = list(folders.masks)
+    about = f"Masks of {len(folders.images)} images in a folder for each class: {', '.join(names)}."
+    labels = LabelsSeen("masks", about, len(folders.images), names_known=True, overlapping=len(names) > 1)
+    labels.settings["class_folders"] = (True, "the folder a mask lies in names its class", False)
+    labels.classes = [(name, []) for name in names]
     return [labels]
 
 

@@ -38,6 +38,7 @@ def predict(
     chm: str | Path | None = None,
     chm_nodata: float | str | None = None,
     device: str = "auto",
+    backend: str = "torch",
     overwrite: bool = False,
     progress: Progress | None = None,
     on_result: Callable[[RasterResult], None] | None = None,
@@ -48,9 +49,9 @@ def predict(
     For a model of heights everything that headers tell is checked before the first raster is mapped.
 
     Args:
-        run: A run folder or a model folder.
-        rasters: GeoTIFFs or images of the kind the model was trained on; files, folders, or patterns such as
-            ``"photos/*.jpg"``.
+        run: A run folder or a model folder; with the backend ``onnx`` also an exported file.
+        rasters: GeoTIFFs or images of the kind the model was trained on; files, folders (not those inside them), or
+            patterns such as ``"photos/*.jpg"`` and, with all folders inside, ``"photos/**/*.jpg"``.
         out: Folder for maps, polygons, pictures and summaries; made if missing.
         heights_m: Heights in metres; unset: those of ``settings``, then those the model was scored at.
         settings: Windows, blending, outputs, whole; or some of them by name, the others as the model's experiment says.
@@ -58,6 +59,7 @@ def predict(
         chm: Canopy height model, for a model that sees both; one raster only then.
         chm_nodata: As ``nodata``, for the canopy height model.
         device: ``auto``, ``cpu``, ``cuda`` ...
+        backend: What computes: ``torch``, or ``onnx`` for a file made by ``maskwright export``.
         overwrite: Replace files of an earlier prediction.
         progress: Called with (done, total, what).
         on_result: Called with each result as soon as its files are in place.
@@ -72,7 +74,7 @@ def predict(
     given = any(Path(path).is_dir() or not Path(path).exists() for path in asked)
     if not given:
         _check_names([Path(path) for path in asked], Path(out), chm)
-    predictor = Predictor.load(run, device=device)
+    predictor = Predictor.load(run, device=device, backend=backend)
     paths = _expanded(asked, Path(out), is_image=predictor.card.image is not None)
     _check_names(paths, Path(out), chm)
     if not isinstance(settings, PredictionConfig):
@@ -81,7 +83,7 @@ def predict(
         _refuse_existing(predictor, paths, Path(out))
     if predictor.card.image is not None:
         _refuse_height_options(heights_m=heights_m, nodata=nodata, chm=chm, chm_nodata=chm_nodata)
-        return _predict_images(predictor, paths, Path(out), settings, progress, on_result)
+        return _predict_images(predictor, paths, Path(out), settings, progress, on_result, given or len(paths) > 1)
     _check_rasters(predictor, paths, chm, (nodata, chm_nodata), settings, heights_m)
     results = []
     for path in paths:
@@ -113,7 +115,10 @@ def _expanded(asked: Sequence[str | Path], out: Path, *, is_image: bool) -> list
                 )
             files = sorted(file for file in path.iterdir() if file.suffix.lower() in endings and file.is_file())
             if not files:
-                raise PredictionError(f"{path} holds no file ending in {', '.join(endings)}.")
+                raise PredictionError(
+                    f"{path} holds no file ending in {', '.join(endings)}. Folders inside it are not searched; name "
+                    f"them, or give a pattern such as '{path}/**/*.tif'."
+                )
         elif not path.exists() and any(sign in str(entry) for sign in "*?["):
             files = sorted(Path(name) for name in glob.glob(str(entry), recursive=True) if Path(name).is_file())
             if not files:
@@ -146,6 +151,8 @@ def _refuse_existing(predictor: Predictor, paths: Sequence[Path], out: Path) -> 
     from maskwright.prediction.outputs import existing_files
 
     found = existing_files(out, [path.stem for path in paths], output_endings(predictor.card))
+    if predictor.card.image is not None and (out / SUMMARY).exists():
+        found = [*found, out / SUMMARY]
     if found:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise PredictionError(
@@ -187,8 +194,9 @@ def _predict_images(
     settings: PredictionConfig,
     progress: Progress | None,
     on_result: Callable[[RasterResult], None] | None,
+    is_batch: bool,
 ) -> list[RasterResult]:
-    """One after the other; what fails is told in its result, and the others go on."""
+    """One after the other; what fails is told in its result, and the others go on. One file alone is an error."""
     results = []
     for index, path in enumerate(paths):
         # With several images the bar counts images: its time left is that of the whole batch.
@@ -199,12 +207,10 @@ def _predict_images(
             on_result(result)
         if progress is not None and len(paths) > 1:
             progress(index + 1, len(paths), "images")
-        if result.error and len(paths) == 1:
+        if result.error and not is_batch:
             raise PredictionError(result.error)
-    if any(not result.error for result in results):
-        write_bytes(
-            out / SUMMARY, _table(predictor.card.task.class_names, results).encode("utf-8"), error=PredictionError
-        )
+    out.mkdir(parents=True, exist_ok=True)  # if all failed, nothing has made it yet
+    write_bytes(out / SUMMARY, _table(predictor.card.task.class_names, results).encode("utf-8"), error=PredictionError)
     return results
 
 

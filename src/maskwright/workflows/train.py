@@ -7,17 +7,19 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskwright.config import Experiment, HeightGapsTask, load_experiment, save_experiment
 from maskwright.devices import choose_device, choose_precision, seed_everything, settle_process
 from maskwright.errors import MaskwrightError, RunError
-from maskwright.files import write_json
+from maskwright.files import json_text, write_json, write_text
 from maskwright.tracking.environment import describe_environment
 from maskwright.tracking.folder import RunFolder
 from maskwright.workflows.assemble import Parts, assemble, data_fingerprint
+from maskwright.workflows.budget import within_budget
 from maskwright.workflows.evaluate import Evaluation, Progress, evaluate_part
 from maskwright.workflows.last_lines import last_lines
 from maskwright.workflows.model_description import describe_model
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from maskwright.tracking.manifest import CheckpointRecord
     from maskwright.training import Trainer, TrainResult
 
-__all__ = ["TrainOutcome", "resume", "train"]
+__all__ = ["TrainOutcome", "build_trainer", "resume", "train"]
 
 log = logging.getLogger("maskwright")
 Say = Callable[[str], None]
@@ -80,12 +82,13 @@ def train(
         MaskwrightError: Whatever stands in the way, before the run folder is made where it can be known by then.
     """
     say = say or log.info
+    began_s = time.monotonic()
     parts = assemble(experiment)
     folder = RunFolder.create(experiment.tracking.output_dir, experiment.name)
     save_experiment(experiment, folder.config)
     _write_manifest(parts, folder)
     choices = settle_process(experiment.training.threads, own_process)
-    return _run(parts, folder, choices, continued=False, say=say, progress=progress, callbacks=callbacks)
+    return _run(parts, folder, choices, began_s, continued=False, say=say, progress=progress, callbacks=callbacks)
 
 
 def resume(
@@ -108,6 +111,7 @@ def resume(
     from maskwright.data.splits import read_manifest
 
     say = say or log.info
+    began_s = time.monotonic()
     folder = RunFolder.open(Path(run))
     experiment = load_experiment([folder.config])
     if quiet:
@@ -118,22 +122,25 @@ def resume(
     record = folder.record.begin_attempt()
     threads = experiment.training.threads or record.get("process_choices", {}).get("threads")
     choices = settle_process(threads, own_process)
-    return _run(parts, folder, choices, continued=True, say=say, progress=progress, callbacks=callbacks)
+    return _run(parts, folder, choices, began_s, continued=True, say=say, progress=progress, callbacks=callbacks)
 
 
 def _run(
     parts: Parts,
     folder: RunFolder,
     process: dict[str, Any],
+    began_s: float,
     *,
     continued: bool,
     say: Say,
     progress: Progress | None,
     callbacks: Sequence[Any],
 ) -> TrainOutcome:
+    from maskwright.training.callbacks.track import tracked
+
     experiment = parts.experiment
-    started = time.monotonic()
-    with _log_file(folder.log):
+    settings = experiment.model_dump(mode="json")
+    with _log_file(folder.log), tracked(experiment.tracking, folder, settings) as watchers:
         record = folder.record
         try:
             device = choose_device(experiment.training.device)
@@ -149,14 +156,15 @@ def _run(
                 sites=parts.source.describe(),
             )
             _introduce(parts, folder, device, precision, process, say)
-            trainer, loaders = _build_trainer(parts, folder, device, callbacks)
+            parts = within_budget(parts, folder, began_s, partial(build_trainer, folder=None, device=device), say=say)
+            trainer, loaders = build_trainer(parts, folder, device, [*callbacks, *watchers])
             if continued:
                 say(_where_it_stands(trainer.resume(), folder))
             result = trainer.train()
             if result.stopped:
                 record.update(status="stopped", reason=result.stop_reason)
                 return _stopped(folder, trainer, result)
-            return _finish(parts, folder, trainer, loaders, result, progress, started)
+            return _finish(parts, folder, trainer, loaders, result, progress, began_s)
         except KeyboardInterrupt:
             record.update(status="interrupted")
             raise
@@ -166,9 +174,17 @@ def _run(
             raise
 
 
-def _build_trainer(
-    parts: Parts, folder: RunFolder, device: Any, callbacks: Sequence[Any]
+def build_trainer(
+    parts: Parts, folder: RunFolder | None, device: Any, callbacks: Sequence[Any] = ()
 ) -> tuple[Trainer, tuple[TrainLoader, dict[str, EvalLoader]]]:
+    """A trainer of the run, with its loaders: training, and the others by part.
+
+    Args:
+        parts: What the run is made of.
+        folder: Where it is written; None: nowhere, for a trainer that is only to be measured.
+        device: A torch device.
+        callbacks: Further watchers.
+    """
     from maskwright.data.build import build_loaders
     from maskwright.training import Trainer
     from maskwright.workflows.run_pages import BestModel, RunReport, Samples
@@ -184,6 +200,13 @@ def _build_trainer(
     )
     model = parts.task.build_model(experiment.model, parts.source.in_channels, experiment.data.loader.batch_size)
     description = describe_model(parts)
+    pages: list[Any] = []
+    if folder is not None:
+        pages = [
+            BestModel(folder.model, description),
+            Samples(folder.samples, parts, eval_loaders["val"]),
+            RunReport(folder, parts),
+        ]
     trainer = Trainer(
         parts.task,
         model,
@@ -197,12 +220,7 @@ def _build_trainer(
         log_every_steps=experiment.tracking.log_every_steps,
         quiet=experiment.tracking.quiet,
         description=description,
-        callbacks=[
-            BestModel(folder.model, description),
-            Samples(folder.samples, parts, eval_loaders["val"]),
-            RunReport(folder, parts),
-            *callbacks,
-        ],
+        callbacks=[*pages, *callbacks],
     )
     return trainer, (train_loader, eval_loaders)
 
@@ -229,16 +247,19 @@ def _finish(
     loaders: tuple[TrainLoader, dict[str, EvalLoader]],
     result: TrainResult,
     progress: Progress | None,
-    started: float,
+    began_s: float,
 ) -> TrainOutcome:
     from maskwright.checkpoints import save_model
+    from maskwright.models import as_predicting
+    from maskwright.tasks import task_from_dict
     from maskwright.workflows.run_pages import write_final_report
 
     experiment = parts.experiment
     if result.best_epoch is None:
         log.warning("%s never had a value, so the weights of the last epoch are kept.", trainer.monitor.name)
-    model = trainer.model.eval() if result.best_epoch is None else trainer.best_model()
+    model = as_predicting(trainer.model.eval()) if result.best_epoch is None else trainer.best_model()
     model = model.to(trainer.state.device)
+    parts = replace(parts, task=task_from_dict(parts.task.to_dict()))  # from here on nothing is trained
     heights = parts.heights_m
     point = find_operating_point(model, parts.task, loaders[1]["val"], heights, experiment.metrics)
     evaluation = _evaluated(parts, model, loaders[1]["test"], point, heights, progress)
@@ -246,6 +267,7 @@ def _finish(
     if evaluation is not None:
         scores["test"] = _named_scores(evaluation)
         write_json(folder.path / "evaluation.json", evaluation.to_dict())
+        write_text(folder.path / "evaluation_blocks.json", json_text(evaluation.block_counts))
     save_model(folder.model, model, describe_model(parts, point) | {"scores": scores})
     lines = last_lines(parts, folder, trainer, result, evaluation)
     try:
@@ -253,7 +275,7 @@ def _finish(
     except RunError as error:  # the numbers are known; a page that cannot be written must not hide them
         log.warning("The page was not written: %s", error)
     folder.record.update(
-        status="finished", reason=result.stop_reason, minutes=round((time.monotonic() - started) / 60, 2)
+        status="finished", reason=result.stop_reason, minutes=round((time.monotonic() - began_s) / 60, 2)
     )
     log.info("%s", "\n".join(lines))
     return TrainOutcome(folder, True, result.stop_reason, result.best_score, result.best_epoch, evaluation, lines)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from maskwright.cli.main import main
-from maskwright.config import Experiment, load_experiment, presets
+from maskwright.config import Experiment, TrainingConfig, load_experiment, presets
 
 
 @pytest.fixture
@@ -52,15 +52,16 @@ def test_schema_is_json_schema_of_an_experiment(capsys: pytest.CaptureFixture[st
 
 def test_explain_tells_meaning_unit_range_default_and_neighbours(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "explain", "training.epochs"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
+    *meaning, neighbours = capsys.readouterr().out.splitlines()
+    assert meaning == [
         "training.epochs",
         "  meaning  Passes over the training tiles.",
         "  values   a whole number from 1 to 100000 epochs",
         "  unit     epochs",
         "  default  50",
-        "Neighbours: training.accumulate, training.clip_norm, training.clip_value, training.precision, training.seed, "
-        "training.device, training.threads, training.validate_every",
     ]
+    others = [f"training.{name}" for name in TrainingConfig.model_fields if name != "epochs"]
+    assert neighbours == f"Neighbours: {', '.join(others)}"
 
 
 def test_explain_tells_when_a_setting_exists_and_when_it_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from maskwright.config import Experiment, LoaderConfig, MetricsConfig, OptimConfig, SplitConfig, load_experiment
+from maskwright.config import (
+    CallbacksConfig,
+    Experiment,
+    LoaderConfig,
+    MetricsConfig,
+    OptimConfig,
+    SplitConfig,
+    load_experiment,
+)
 from maskwright.config.base import Field, Section
 from maskwright.config.faults import did_you_mean, show
 from maskwright.errors import ConfigError
@@ -94,15 +102,16 @@ def test_a_value_out_of_range_is_told_as_such_even_in_a_union() -> None:
 
 
 def test_what_is_no_group_of_settings_is_told() -> None:
-    assert told(OptimConfig, optimizer=[1]) == (
-        "optimizer: [1] is not a group of settings (OptimConfig). Write name: value pairs."
+    assert told(CallbacksConfig, early_stopping=[1]) == (
+        "early_stopping: [1] is not a group of settings (CallbacksConfig). Write name: value pairs."
     )
     assert told(OptimConfig, schedule="onecycle").startswith('schedule: "onecycle" is not a group of settings')
 
 
 def test_an_unknown_kind_names_the_known_ones() -> None:
     assert told(OptimConfig, schedule={"kind": "zzz"}) == (
-        'schedule.kind: "zzz" is not known (OptimConfig). Choose onecycle or constant.'
+        'schedule.kind: "zzz" is not known (OptimConfig). Choose onecycle or constant or cosine or warm_restarts or '
+        "cyclic_cosine or step or exponential or polynomial or reduce_on_plateau or adaptive."
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maskwright.config import Experiment, HeightRastersData, explain
+from maskwright.config import AdamConfig, Experiment, HeightRastersData, PlateauSchedule, StepSchedule, explain
 from maskwright.config.flat import FLAT_NAMES, from_flat
 from maskwright.errors import ConfigError
 
@@ -137,10 +137,8 @@ def test_weights_by_height_are_measured() -> None:
         ("use_droppath", True, False),
         ("droppath_final_prob", 0.2, 0.0),
         ("droppath_start_prob", 0.1, 0),
-        ("warmup_epochs", 5, 0),
-        ("scheduler_patience", 5, None),
-        ("scheduler", "ReduceLROnPlateau", "None"),
-        ("scheduler_type", "cosine_warm", None),
+        ("scheduler", "zigzag", "None"),
+        ("scheduler_type", "cosinus", None),
     ],
 )
 def test_what_cannot_be_said_is_refused_unless_it_is_off(name: str, value: object, off: object) -> None:
@@ -151,7 +149,18 @@ def test_what_cannot_be_said_is_refused_unless_it_is_off(name: str, value: objec
 
 def test_values_that_the_chosen_schedule_never_looked_at_pass() -> None:
     assert convert(scheduler_type="onecycle", warmup_epochs=5, scheduler_patience=3).optim.schedule.kind == "onecycle"
-    assert len(faults(scheduler_type="cosine_warm", warmup_epochs=5)) == 2
+    assert convert(scheduler="StepLR", scheduler_patience=3).optim.schedule == StepSchedule()
+    assert convert(scheduler_type="cosine", warmup_epochs=5).optim.warmup_epochs == 0
+
+
+def test_every_documented_schedule_converts_with_its_warm_up_and_patience() -> None:
+    warmed = convert(scheduler_type="cosine_warm", warmup_epochs=7).optim
+    assert (warmed.schedule.kind, warmed.warmup_epochs) == ("cosine", 7)
+    assert convert(scheduler_type="warmup_plateau").optim.warmup_epochs == 5
+    plateau = convert(scheduler="ReduceLROnPlateau", scheduler_patience=4).optim.schedule
+    assert plateau == PlateauSchedule(patience=4)
+    for name, kind in {"CosineAnnealing": "cosine", "StepLR": "step", "cosine_restart": "cyclic_cosine"}.items():
+        assert convert(scheduler=name).optim.schedule.kind == kind
 
 
 @pytest.mark.parametrize(
@@ -198,10 +207,10 @@ def test_losses_and_networks_that_do_not_exist_are_refused() -> None:
     assert convert(model_name="UNet").model.kind == "unet"
 
 
-def test_adam_is_adamw_only_without_weight_decay() -> None:
-    assert convert(optimizer="Adam", weight_decay=0).optim.optimizer.weight_decay == 0
-    assert "with weight_decay = 0 the two are the same" in faults(optimizer="Adam", weight_decay=1e-5)[0]
-    assert "its optimizer is adamw" in faults(optimizer="SGD")[0]
+def test_every_documented_optimizer_converts_and_others_are_refused() -> None:
+    assert convert(optimizer="Adam", weight_decay=1e-5).optim.optimizer == AdamConfig(weight_decay=1e-5)
+    assert convert(optimizer="SGD").optim.optimizer.kind == "sgd"
+    assert "its optimizers are adam, adamw, rmsprop, sgd" in faults(optimizer="lion")[0]
 
 
 def test_logs_and_checkpoints_share_the_folder_that_held_both(tmp_path: Path) -> None:

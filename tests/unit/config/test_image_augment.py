@@ -26,6 +26,13 @@ def test_settings_are_those_of_the_augmentation() -> None:
     ImageAugment(**ImageAugmentConfig(preset="aerial_heavy").model_dump(exclude={"enabled", "preset"}))
 
 
+def test_half_the_samples_lie_around_a_class_unless_a_document_or_none_is_followed() -> None:
+    assert ImageAugmentConfig().centre_p == 0.5
+    for preset in AUGMENT_PRESETS:
+        plain = preset == "none" or preset.startswith("document")
+        assert ImageAugmentConfig(preset=preset).centre_p == (0.0 if plain else 0.5)
+
+
 def test_without_a_preset_nothing_is_changed() -> None:
     config = ImageAugmentConfig(preset="none")
     assert all(getattr(config, name) == 0 for name in ImageAugmentConfig.model_fields if name.endswith("_p"))

@@ -26,6 +26,9 @@ from maskwright.errors import ConfigError
 BINARY = "name: cracks\ntask: {kind: binary}\ndata: {folder: photos, tiles: {size_px: 64}}\n"
 
 
+OVER_THE_BATCH = {"dice_reduction": "batch", "overlap_reduction": "batch"}
+
+
 def write(folder: Path, name: str, text: str) -> Path:
     path = folder / name
     path.write_text(text, "utf-8")
@@ -65,12 +68,54 @@ def test_kinds_follow_from_the_task_in_python() -> None:
     binary = Experiment(name="a", task=BinaryTask(), data=photos, model={"depth": 3}, loss={"pos_weight": 2})
     assert kinds(binary) == ("binary", "images", "unet", "combined")
     assert binary.model == UNetConfig(depth=3)
-    assert binary.loss == CombinedLossConfig(pos_weight=2)
+    assert binary.loss == CombinedLossConfig(dice=0.5, focal=0, pos_weight=2, **OVER_THE_BATCH)
     labels = Experiment(name="a", task={"kind": "multilabel"}, data=ImagesData(folder=Path("photos")))
     assert labels.task == MultilabelTask()
     height = Experiment(name="a", task=HeightTask(), data=HeightRastersData(folder=Path("x")), model={"depth": 2})
     assert height.model == RegressionUNetConfig(depth=2)
     assert height.loss == RegressionLossConfig()
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+def test_overlap_is_taken_over_the_batch_where_images_are_learned_from_and_nothing_else_is_said(task: str) -> None:
+    def loss_with(**said: object) -> str:
+        loss = Experiment(name="a", task={"kind": task}, data={"folder": "photos"}, **said).loss
+        assert loss.overlap_reduction == "batch"
+        return str(loss.dice_reduction)
+
+    assert loss_with() == "batch"
+    assert loss_with(loss={"bce": 0.3, "dice": 0.7, "focal": 0}) == "batch"
+    assert loss_with(loss=CombinedLossConfig()) == "batch"
+    assert loss_with(loss={"dice_reduction": "sample"}) == "sample"
+    assert loss_with(loss=CombinedLossConfig(dice_reduction="sample")) == "sample"
+
+
+def test_images_weigh_cross_entropy_and_overlap_alike_where_no_weight_is_said() -> None:
+    def terms(loss: object) -> dict[str, float]:
+        experiment = Experiment(name="a", task=BinaryTask(), data={"folder": "photos"}, loss=loss)
+        return {name: weight for name, weight in experiment.loss.terms.items() if weight}
+
+    for unsaid in ({}, {"pos_weight": 2}, CombinedLossConfig(), CombinedLossConfig(pos_weight=2)):
+        assert terms(unsaid) == {"bce": 0.5, "dice": 0.5}
+    for said in ({"focal": 0.2}, CombinedLossConfig(focal=0.2)):
+        assert terms(said) == {"bce": 0.5, "dice": 0.3, "focal": 0.2}
+
+
+def test_no_training_on_images_is_stopped_early_in_its_first_half_unless_it_is_said() -> None:
+    def least(**said: object) -> int:
+        experiment = Experiment(name="a", task=BinaryTask(), data={"folder": "photos"}, **said)
+        return experiment.callbacks.early_stopping.min_epochs
+
+    assert least() == 25
+    assert least(training={"epochs": 9}) == 4
+    assert least(callbacks={"early_stopping": {"patience": 3}}) == 25
+    assert least(callbacks={"early_stopping": {"min_epochs": 0}}) == 0
+    assert Experiment(name="a", data={"folder": "rasters"}).callbacks.early_stopping.min_epochs == 0
+
+
+def test_overlap_is_taken_by_tile_where_heights_are_asked() -> None:
+    assert Experiment(name="a", data={"folder": "rasters"}).loss == CombinedLossConfig()
+    assert CombinedLossConfig().dice_reduction == "sample"
 
 
 def test_options_of_an_implied_kind_are_understood_and_merged(tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import multiprocessing
 import os
 import pickle
+import threading
 import time
 from pathlib import Path
 
@@ -220,31 +220,6 @@ def test_clearing_frees_every_byte(tmp_path: Path) -> None:
     assert _files(tmp_path) == []
 
 
-def test_content_hashes_are_remembered_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, cache = tmp_path / "a.bin", Cache(tmp_path / "cache")
-    path.write_bytes(b"one")
-    os.utime(path, (1000, 1000))
-    assert cache.content_hash(path) == hashlib.sha256(b"one").hexdigest()
-    hashed = []
-    monkeypatch.setattr(cache_module, "sha256_file", lambda file: hashed.append(file) or "0" * 64)
-    assert Cache(tmp_path / "cache").content_hash(path) == hashlib.sha256(b"one").hexdigest()
-    assert hashed == []
-    path.write_bytes(b"two")
-    assert cache.content_hash(path) == "0" * 64
-
-
-def test_a_file_written_a_moment_ago_is_hashed_again(tmp_path: Path) -> None:
-    path, cache = tmp_path / "a.bin", Cache(tmp_path / "cache")
-    for content in (b"one", b"two"):  # same size, perhaps the same time
-        path.write_bytes(content)
-        assert cache.content_hash(path) == hashlib.sha256(content).hexdigest()
-
-
-def test_the_hash_of_a_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gone\.tif cannot be read"):
-        Cache(tmp_path).content_hash(tmp_path / "gone.tif")
-
-
 def test_releasing_keeps_the_content(tmp_path: Path) -> None:
     def fill(array: np.ndarray) -> None:
         array[:500] = 1
@@ -349,45 +324,45 @@ def test_cleaning_by_age_size_and_altogether(tmp_path: Path) -> None:
     assert _files(tmp_path) == []
 
 
-def test_a_line_of_hashes_cut_by_a_kill_costs_only_that_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = [tmp_path / f"{number}.bin" for number in range(3)]
-    for path in paths:
-        path.write_bytes(path.name.encode())
-        os.utime(path, (1000, 1000))
-    folder = tmp_path / "cache"
-    for path in paths[:2]:
-        Cache(folder).content_hash(path)
-    memory = folder / "hashes.jsonl"
-    memory.write_bytes(memory.read_bytes()[:-20])
-    Cache(folder).content_hash(paths[2])
-    hashed: list[Path] = []
-    monkeypatch.setattr(cache_module, "sha256_file", lambda file: hashed.append(file) or "0" * 64)
-    fresh = Cache(folder)
-    for path in paths:
-        fresh.content_hash(path)
-    assert hashed == [paths[1]]
+def test_a_large_array_goes_to_the_disk_while_it_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = threading.Event()
+    fsync = os.fsync
+
+    def noted(handle: int) -> None:
+        fsync(handle)
+        if threading.current_thread() is not threading.main_thread():
+            synced.set()
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(cache_module, "_LARGE_BYTES", 1000)
+    monkeypatch.setattr(cache_module, "_SYNC_S", 0.001)
+
+    def fill(array: np.ndarray) -> None:
+        array[:500] = 1
+        assert synced.wait(10)
+        array[500:] = 2
+
+    before = threading.active_count()
+    array = Cache(tmp_path).array(KEY, (1000,), np.uint8, fill)
+    assert (array.sum(), threading.active_count()) == (1500, before)
 
 
-def test_hashes_another_process_added_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, folder = tmp_path / "a.bin", tmp_path / "cache"
-    path.write_bytes(b"one")
-    os.utime(path, (1000, 1000))
-    other = tmp_path / "b.bin"
-    other.write_bytes(b"two")
-    os.utime(other, (1000, 1000))
-    mine = Cache(folder)
-    mine.content_hash(other)
-    digest = Cache(folder).content_hash(path)
-    monkeypatch.setattr(cache_module, "sha256_file", lambda file: pytest.fail("hashed again"))
-    assert mine.content_hash(path) == digest
+def test_a_disk_that_fails_meanwhile_is_told_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = threading.Event()
 
+    def fsync(handle: int) -> None:
+        failed.set()
+        raise OSError(5, "Input/output error")
 
-def test_many_stale_hashes_are_thrown_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module, "_STALE_HASHES", 0)
-    path, cache = tmp_path / "a.bin", Cache(tmp_path / "cache")
-    for number in range(12):
-        path.write_bytes(b"x" * number)
-        os.utime(path, (1000 + number, 1000 + number))
-        cache.content_hash(path)
-    assert len((tmp_path / "cache" / "hashes.jsonl").read_text().splitlines()) < 10
-    assert Cache(tmp_path / "cache").content_hash(path) == hashlib.sha256(b"x" * 11).hexdigest()
+    monkeypatch.setattr(cache_module, "_LARGE_BYTES", 1000)
+    monkeypatch.setattr(cache_module, "_SYNC_S", 0.001)
+
+    def fill(array: np.ndarray) -> None:
+        monkeypatch.setattr(os, "fsync", fsync)
+        assert failed.wait(10)
+
+    with pytest.raises(DataError, match=r"The cache failed \(setting data\.cache\.folder\).*Input/output error"):
+        Cache(tmp_path).array(KEY, (1000,), np.uint8, fill)
+    assert not [path for path in tmp_path.iterdir() if "npy" in path.name]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from maskwright.data.augment import oriented
 from maskwright.data.image_augment import ImageChanger, UnitScale, augment_images, color_bands, unit_scale
@@ -153,13 +154,46 @@ def test_both_ways_of_resampling_agree(elastic: float, bands: float) -> None:
         image=ImageChange(0.05, -0.1, elastic, 5.0, bands),
     )
     shifts = np.array([[0, 0], [0.7, -0.4], [-0.3, 0.9]]) if bands else None
-    arguments = image, target, valid, source_map(draw, px, px), displacement(draw, px, px), shifts
-    one, other = _warp_cv2(*arguments), _warp_grid(*arguments)
+    how = source_map(draw, px, px), displacement(draw, px, px), shifts
+    one = torch.empty_like(image), torch.empty_like(target), torch.empty_like(valid)
+    _warp_cv2((image, target, valid), *how, one)
+    other = _warp_grid(image, target, valid, *how)
     both = one[2] & other[2]
     assert (one[2] != other[2]).float().mean() < 0.01  # ties between two nearest pixels
     assert (one[1] != other[1])[both].float().mean() < 0.01
     assert both.float().mean() > 0.6
     assert float((one[0] - other[0]).abs()[:, both].max()) < 0.02
+
+
+@pytest.mark.parametrize("largest", [250, 2**15 - 1])
+def test_ids_come_from_the_nearest_pixel_exactly(largest: int) -> None:
+    px, random = 97, np.random.default_rng(5)
+    target = random.integers(0, largest + 1, (px, px))
+    draw = Draw(Place("a", Window(0, 0, px, px)), (), flip_rows=True, rotate_deg=23.0, zoom=0.8, image=ImageChange(0.1))
+    batch = Batch(
+        torch.zeros(1, 1, px, px), torch.from_numpy(target)[None], torch.ones(1, px, px, dtype=torch.bool), None, ()
+    )
+    changed = augment_images(replace(batch, where=(draw.place,)), [draw], unit=UnitScale((1.0,), (0.0,)))
+    affine, (y, x) = source_map(draw, px, px), np.mgrid[:px, :px]
+    cols, rows = (np.rint(row[0] * x + row[1] * y + row[2]).astype(int) for row in affine)
+    inside = (rows >= 0) & (rows < px) & (cols >= 0) & (cols < px)
+    assert np.array_equal(changed.valid[0].numpy(), inside)
+    expected = np.where(inside, target[rows.clip(0, px - 1), cols.clip(0, px - 1)], 0)
+    assert np.array_equal(changed.target[0].numpy(), expected)
+
+
+def test_noise_follows_the_normal_distribution() -> None:
+    px = 256
+    place = Place("a", Window(0, 0, px, px))
+    batch = Batch(
+        torch.full((1, 2, px, px), 0.5), torch.zeros(1, px, px), torch.ones(1, px, px, dtype=torch.bool), None, (place,)
+    )
+    draw = Draw(place, (), seed=9, image=ImageChange(noise=0.1))
+    changed = augment_images(batch, [draw], unit=UnitScale((1.0, 1.0), (0.0, 0.0), clip=False))
+    noise = (changed.image.numpy().ravel() - 0.5) / 0.1
+    assert stats.kstest(noise, "norm").pvalue > 0.01
+    assert abs(np.corrcoef(noise[:-1], noise[1:])[0, 1]) < 0.01
+    assert noise.max() > 3.5
 
 
 def test_light_is_told_for_values_of_zero_to_one() -> None:

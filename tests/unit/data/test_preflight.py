@@ -93,3 +93,20 @@ def test_a_last_batch_of_one_matters_with_batch_normalisation(samples: int, size
 
 def test_numbers_that_are_not_finite_become_none_in_json() -> None:
     assert Finding("note", "a", "", "x", "y", {"b": float("nan")}).to_dict()["numbers"] == {"b": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("/data/my photos/a.png is damaged: it breaks off. Copy it again.", "/data/my photos/a.png"),
+        ("/data/labels: lines with no number: /data/labels/a.txt line 1. Correct them.", "/data/labels"),
+        ("/data/my labels/c.json: images that are not there: a.png. Add them.", "/data/my labels/c.json"),
+        ("2 images cannot be divided. Add some, or set data.split.by: blocks.", ""),
+        ("data.split.by: files needs train.txt. Write it.", "data.split.by"),
+        ("/data/empty holds no image. Maskwright looks for .png, .jpg. Set data.folder.", ""),
+    ],
+)
+def test_a_refusal_names_its_place_and_nothing_more(text: str, where: str) -> None:
+    (finding,) = fault_findings(DataError(text))
+    assert finding.where == where
+    assert finding.do.endswith(".")

@@ -57,7 +57,7 @@ def test_the_defaults_of_settings_and_of_losses_are_the_same() -> None:
     [
         (
             {"bce": 0, "dice": 0, "focal": 0},
-            "bce, dice, focal, jaccard, tversky, lovasz, boundary, cldice and balanced_bce are all 0",
+            "bce, dice, focal, jaccard, tversky, lovasz, boundary, cldice, balanced_bce and likelihood are all 0",
         ),
         ({"jaccard": 0.5}, "bce . dice . focal . jaccard = 1.5, but must be 1"),
         ({"boundary_width_px": 4}, "boundary_width_px is 4, but must be odd"),

@@ -5,7 +5,8 @@ import torch
 
 from maskwright.errors import ConfigError, ShapeError
 from maskwright.losses import composite
-from maskwright.losses.composite import CombinedLoss, ComboLoss, LoopLoss
+from maskwright.losses.composite import CombinedLoss
+from maskwright.losses.loops import ComboLoss, LoopLoss
 from maskwright.losses.overlap import dice_loss
 from maskwright.losses.pixel import bce_sum, focal_sum
 from maskwright.losses.terms import Term, build_term

@@ -45,7 +45,9 @@ def test_a_mixture_equals_plain_slow_code_over_the_pixels_that_count() -> None:
             e = math.exp(-(float(heights[b, row, col]) - c) / s)
             density += w * e / (s * (1 + e) ** 2)
         expected[b] -= math.log(density)
-    assert mixture_likelihood_by_sample(centre, spread, weight, heights, valid)[:, 0].tolist() == pytest.approx(expected)
+    assert mixture_likelihood_by_sample(centre, spread, weight, heights, valid)[:, 0].tolist() == pytest.approx(
+        expected
+    )
 
 
 def test_the_distribution_of_the_network_says_the_same_density() -> None:
@@ -103,7 +105,7 @@ def test_shapes_that_differ_are_refused_with_both_named() -> None:
         mixture_likelihood_by_sample(centre, spread[:, :1], weight, heights, valid)
     with pytest.raises(ShapeError, match=r"target_m is \(1, 4, 5\) and valid \(2, 4, 5\).*\(2, 4, 5\)"):
         mixture_likelihood_by_sample(centre, spread, weight, heights[:1], valid)
-    with pytest.raises(ShapeError, match="must be torch.bool"):
+    with pytest.raises(ShapeError, match=r"must be torch\.bool"):
         mixture_likelihood_by_sample(centre, spread, weight, heights, valid.float())
 
 

@@ -7,7 +7,6 @@ import torch
 
 from maskwright.errors import DataError, ShapeError
 from maskwright.losses.pixel import (
-    FocalLoss,
     balanced_bce_by_sample,
     bce_sum,
     class_focal_by_sample,
@@ -98,17 +97,6 @@ def test_255_in_a_mask_does_not_count() -> None:
     assert valid.tolist() == [[[True, False], [False, True]]]
     _, fewer = split_ignored(mask, torch.tensor([[[False, True], [True, True]]]))
     assert fewer.tolist() == [[[False, False], [False, True]]]
-
-
-def test_focal_module_is_the_mean_over_pixels_that_count() -> None:
-    mask = torch.tensor([[[0, 1], [255, 1]]], dtype=torch.uint8)  # (B, H, W)
-    logits = torch.tensor([[[[1.0, -1.0], [50.0, 2.0]]]])
-    target, valid = split_ignored(mask)
-    torch.testing.assert_close(FocalLoss()(logits, mask), focal_sum(logits, target, valid) / 3)
-
-
-def test_focal_module_of_nothing_that_counts_is_zero() -> None:
-    assert FocalLoss()(torch.randn(1, 1, 2, 2), torch.full((1, 1, 2, 2), 255)).item() == 0
 
 
 def test_balanced_cross_entropy_weighs_each_sample_by_its_own_classes() -> None:

@@ -43,15 +43,17 @@ def with_gradient(loss: CombinedLoss, logits: torch.Tensor, *rest: torch.Tensor)
     return output, logits.grad
 
 
-@pytest.mark.parametrize("name", available_terms())
-def test_pixels_that_do_not_count_change_nothing_and_receive_a_gradient_of_exactly_0(name: str) -> None:
-    logits, target, valid = batch(name)
-    loss = CombinedLoss({name: 1.0})
+@pytest.mark.parametrize("left", [1e4, torch.inf, torch.nan])
+@pytest.mark.parametrize("name", [*available_terms(), "bce, dice and focal"])
+def test_pixels_that_do_not_count_change_nothing_and_receive_a_gradient_of_exactly_0(name: str, left: float) -> None:
+    terms = {"bce": 1.0, "dice": 1.0, "focal": 1.0} if " " in name else {name: 1.0}
+    logits, target, valid = batch(next(iter(terms)))
+    loss = CombinedLoss(terms, label_smoothing=0.1)
     before, gradient = with_gradient(loss, logits, target, valid)
     everywhere = valid[:, None].expand(SHAPE)
-    changed = torch.where(everywhere, logits, torch.where(logits > 0, 1e4, -1e4))
+    changed = torch.where(everywhere, logits, torch.where(logits > 0, left, -left))
     shown = valid if target.ndim == 3 else everywhere
-    other = 255 if target.ndim == 3 else (torch.nan if build_term(name).takes == "values" else 1 - target)
+    other = 255 if target.ndim == 3 else (torch.nan if loss.takes == "values" else 1 - target)
     after, gradient_after = with_gradient(loss, changed, torch.where(shown, target, other), valid)
     assert torch.equal(before.total, after.total)
     assert torch.equal(gradient, gradient_after)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from maskwright.errors import ConfigError
-from maskwright.losses.composite import CombinedLoss, LoopLoss
+from maskwright.losses.composite import CombinedLoss
+from maskwright.losses.loops import LoopLoss
 from maskwright.losses.presets import LossManager
 from maskwright.losses.weight_schedules import SCHEDULE_PRESETS, LossScheduler, get_preset_schedule_config
 

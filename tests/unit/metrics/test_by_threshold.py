@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from maskwright.errors import ConfigError, DataError, ModelError, ShapeError
-from maskwright.metrics import ThresholdMeter, ThresholdMetrics
+from maskwright.metrics import ThresholdMeter
 from maskwright.types import Place, Window
 
 
@@ -355,20 +355,6 @@ def test_counts_on_a_gpu_are_the_same() -> None:
     there.update(probs.cuda() - 1, target.cuda(), valid.cuda(), places)
     with pytest.raises(ModelError, match="not probabilities"):
         there.compute()
-
-
-def test_the_documented_name_takes_a_height_for_each_sample() -> None:
-    metrics = ThresholdMetrics((5.0, 10.0), scores=("iou",))
-    probs = torch.tensor([[0.9, 0.9], [0.9, 0.1], [0.9, 0.9]]).reshape(3, 1, 1, 2)
-    metrics.update(probs, torch.tensor([1, 0, 1, 0, 1, 1]).reshape(3, 1, 1, 2), heights_m=[[5.0], [10.0], [12.0]])
-
-    rows = metrics.table(intervals=False)
-
-    assert [(row["height_m"], row["extrapolated"], row["images"], row["iou"]) for row in rows] == [
-        (5.0, False, 1, 0.5),
-        (10.0, False, 1, 1.0),
-        (12.0, True, 1, 1.0),
-    ]
 
 
 def test_scenes_are_scored_beside_the_whole() -> None:

@@ -146,3 +146,19 @@ def test_a_bool_mask_is_not_copied() -> None:
 def test_a_mask_that_holds_anything_else_is_refused(value: float) -> None:
     with pytest.raises(DataError, match=r"only 0 and 1 have a meaning. .*through valid, as False"):
         as_bool(torch.tensor([0.0, 1.0, value]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+@pytest.mark.parametrize(
+    ("value", "is_probability"),
+    [(0.0, True), (-0.0, True), (1.0, True), (0.5, True), (-1e-7, False), (1.002, False), (float("nan"), False),
+     (float("inf"), False), (-float("inf"), False)],
+)  # fmt: skip
+def test_the_ends_of_the_range_are_probabilities_and_nothing_beyond(
+    value: float, is_probability: bool, dtype: torch.dtype
+) -> None:
+    probs = torch.full((1, 1, 3, 3), 0.25, dtype=dtype)
+    probs[0, 0, 1, 1] = value
+    mask, valid = torch.zeros(1, 1, 3, 3, dtype=torch.bool), torch.ones(1, 3, 3, dtype=torch.bool)
+    assert bool(probability_counts(probs, mask, valid, 0.5)[1]) is not is_probability
+    assert not probability_counts(probs.transpose(2, 3), mask, valid & False, 0.5)[1]

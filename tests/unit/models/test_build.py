@@ -111,7 +111,9 @@ def test_a_network_is_built_by_name() -> None:
 
 
 def test_documented_names_of_options_are_understood_and_an_output_activation_is_refused() -> None:
-    network = build_model("unet", encoder_name="resnet18", encoder_weights="none", in_channels=2, classes=3, activation=None)
+    network = build_model(
+        "unet", encoder_name="resnet18", encoder_weights="none", in_channels=2, classes=3, activation=None
+    )
     assert network.eval()(torch.zeros(1, 2, 32, 32)).shape == (1, 3, 32, 32)
     for name, options in (("fpn", {"encoder": "resnet18"}), ("unet", {})):
         with pytest.raises(ModelError, match="activation='sigmoid': networks give logits here"):

@@ -76,7 +76,10 @@ def test_an_encoder_is_frozen_and_unfrozen_by_its_own_names() -> None:
     network = tiny()
     weights = sum(parameter.numel() for parameter in network.encoder.parameters())
     assert freeze_encoder(network) == weights
-    assert {name.split(".")[0] for name, each in network.named_parameters() if each.requires_grad} == {"decoder", "head"}
+    assert {name.split(".")[0] for name, each in network.named_parameters() if each.requires_grad} == {
+        "decoder",
+        "head",
+    }
     assert unfreeze_encoder(network) == weights
     assert all(parameter.requires_grad for parameter in network.parameters())
 
@@ -117,6 +120,19 @@ def test_thawing_depends_on_the_epoch_alone() -> None:
     assert {name.rpartition("levels.2")[0] for name in changed if name.startswith("encoder")} == {"encoder."}
     thaw(onwards, PARTS, PARTS)
     assert all(parameter.requires_grad for parameter in onwards.parameters())
+
+
+def test_of_nested_parts_the_inner_one_decides() -> None:
+    network = tiny()
+    thaw(network, ("encoder", "encoder.levels.0"), ("encoder",))
+    frozen = {name.rpartition(".")[0] for name, each in network.named_parameters() if not each.requires_grad}
+    assert frozen
+    assert all(name.startswith("encoder.levels.0") for name in frozen)
+    thaw(network, ("encoder", "encoder.levels.0"), ("encoder.levels.0",))
+    assert all(
+        each.requires_grad == name.startswith("encoder.levels.0")
+        for name, each in network.encoder.named_parameters("encoder")
+    )
 
 
 def test_senseless_schedules_of_thawing_are_refused() -> None:

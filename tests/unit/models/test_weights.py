@@ -7,7 +7,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from maskwright.errors import ModelError
+from maskwright.config.model import UNetConfig
+from maskwright.errors import ConfigError, ModelError
+from maskwright.models import build_model
 from maskwright.models.weights import adapt_bands, load_pretrained
 
 
@@ -83,3 +85,61 @@ def test_files_that_hold_no_weights_are_named(tmp_path: Path) -> None:
     torch.save({"y": torch.ones(1)}, tmp_path / "other.pt")
     with pytest.raises(ModelError, match="0 weights match"):
         load_pretrained(network(), tmp_path / "other.pt", partial=True)
+
+
+def test_no_file_leaves_the_network_as_it_is() -> None:
+    network = torch.nn.Linear(2, 1)
+    before = network.weight.clone()
+    report = load_pretrained(network, None)
+    assert torch.equal(network.weight, before)
+    assert (report.matched, report.missing) == ((), ("weight", "bias"))
+
+
+# --- whole networks from the settings ---------------------------------------------------------------------------------
+
+
+SMALL = {"base_channels": 4, "depth": 1}
+
+
+def trained(**options: object) -> nn.Module:
+    torch.manual_seed(5)
+    return build_model(UNetConfig(**(SMALL | options)))
+
+
+@pytest.mark.parametrize("given", ["run/model/model.safetensors", "run/model", "run"])
+def test_a_network_starts_from_a_file_a_model_folder_or_a_run_folder(
+    tmp_path: Path, given: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    source = trained()
+    save_file(source.state_dict(), tmp_path / "run" / "model" / "model.safetensors")
+    with caplog.at_level("INFO", "maskwright"):
+        ours = build_model(UNetConfig(**SMALL, initial_weights=tmp_path / given))
+    assert all(torch.equal(value, ours.state_dict()[name]) for name, value in source.state_dict().items())
+    assert f"model.initial_weights, {tmp_path / given}: {len(source.state_dict())} weights match" in caplog.text
+    assert caplog.records[-1].levelname == "INFO"
+
+
+def test_weights_of_another_network_are_taken_in_part_only_if_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file(trained(depth=2).state_dict(), path)
+    with pytest.raises(ModelError, match=r"does not fit the network: .* or set partial_weights to take those that fit"):
+        build_model(UNetConfig(**SMALL, initial_weights=path))
+    build_model(UNetConfig(**SMALL, initial_weights=path, partial_weights=True))
+    assert "not known" in caplog.text
+    assert caplog.records[-1].levelname == "WARNING"
+
+
+def test_a_folder_without_weights_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"is a folder without model.safetensors. Give the folder of a model"):
+        build_model(UNetConfig(**SMALL, initial_weights=tmp_path))
+
+
+def test_a_part_of_nothing_is_refused_and_a_bare_network_has_no_initial_weights(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there are no initial_weights to take a part of"):
+        UNetConfig(partial_weights=True)
+    bare = UNetConfig(initial_weights=tmp_path, partial_weights=True).bare()
+    assert (bare.initial_weights, bare.partial_weights) == (None, False)
+    assert UNetConfig.model_validate(bare.to_dict()) == bare

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
 
 from maskwright.errors import ConfigError, ModelError
-from maskwright.optim.optimizers import adamw, decay_groups, named_groups
+from maskwright.optim.optimizers import adam, adamw, decay_groups, named_groups, rmsprop, sgd
 
 
 def network() -> nn.Module:
@@ -106,7 +108,10 @@ def test_parts_by_name_hold_every_trainable_parameter_exactly_once(beside: bool)
         ("rest", 0.1, None),
         ("rest", 0.0, None),
     ]
-    assert {id(each) for each in groups[2]["params"]} == {id(model.encoder[1][0].weight), id(model.encoder[1][3].weight)}  # type: ignore[attr-defined]
+    assert {id(each) for each in groups[2]["params"]} == {
+        id(model.encoder[1][0].weight),
+        id(model.encoder[1][3].weight),
+    }  # type: ignore[attr-defined]
     optimizer = adamw(trained, lr=0.01, weight_decay=0.1, groups=OPTIONS)
     assert [group["lr"] for group in optimizer.param_groups] == [1e-4, 1e-4, 1e-3, 1e-3, 0.01, 0.01, 0.01]
 
@@ -130,3 +135,27 @@ def test_a_part_that_is_frozen_has_no_group() -> None:
 def test_senseless_parts_are_refused(options: dict[str, dict[str, float]], error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         named_groups(nested(), options, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("build", "step"),
+    [
+        (adam, 0.1),  # the gradient's size does not matter
+        (rmsprop, 0.1 / (0.01**0.5)),  # the running mean begins with a hundredth of the square
+        (sgd, 0.1 * 4.0),
+    ],
+)
+def test_the_first_step_by_hand(build: Callable[..., torch.optim.Optimizer], step: float) -> None:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(model.weight)
+    optimizer = build(model, lr=0.1)
+    model.weight.grad = torch.full((1, 1), 4.0)
+    optimizer.step()
+    assert model.weight.item() == pytest.approx(1 - step, rel=1e-4)
+
+
+@pytest.mark.parametrize("build", [adam, adamw, rmsprop, sgd])
+def test_every_optimizer_knows_parts_by_name(build: Callable[..., torch.optim.Optimizer]) -> None:
+    optimizer = build(nested(), lr=0.01, weight_decay=0.1, groups=OPTIONS)
+    assert [group["lr"] for group in optimizer.param_groups] == [1e-4, 1e-4, 1e-3, 1e-3, 0.01, 0.01, 0.01]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0, 0.5, 0, 0, 0.1, 0]

@@ -56,6 +56,14 @@ def test_holes_single_values_and_empty_series_are_drawn() -> None:
     assert line_chart([1, 2], {"a": [1.0, 1e-3]}, log_y=True).size == (1152, 512)
 
 
+def test_marks_stand_at_their_place_on_either_kind_of_axis() -> None:
+    for log_x in (False, True):
+        plain = np.asarray(line_chart([1, 100], {"a": [0.0, 0.0]}, log_x=log_x).convert("L"), dtype=int)
+        marked = line_chart([1, 100], {"a": [0.0, 0.0]}, log_x=log_x, marks={"here": 10.0 if log_x else 50.5})
+        changed = np.abs(np.asarray(marked.convert("L"), dtype=int) - plain).sum(axis=0)
+        assert abs(int(changed.argmax()) / plain.shape[1] - 0.5) < 0.06
+
+
 def test_a_series_of_another_length_is_refused() -> None:
     with pytest.raises(ShapeError, match='"a" has 1 values for 2 positions'):
         line_chart([1, 2], {"a": [1.0]})

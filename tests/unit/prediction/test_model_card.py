@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from maskwright.config import PredictionConfig
 from maskwright.config.model import FilmUNetConfig, UNetConfig
 from maskwright.data.normalise import MetresNormaliser
 from maskwright.errors import CheckpointError, PredictionError
 from maskwright.prediction.model_card import ModelCard, find_model_folder
+from maskwright.prediction.predictor import Predictor
 from maskwright.tasks.height_gaps import HeightGaps
 
 PATH = Path("some/model/model.json")
@@ -114,6 +117,20 @@ def test_pixels_more_than_a_tenth_off_the_training_are_noted(pixel_size_m: float
         assert f"pixels of {pixel_size_m:g} m, the model was trained on 1 to 1.25 m" in notes[0]
 
 
+@pytest.mark.parametrize(("pixel_size_m", "advice"), [(0.49, "gdalwarp -tr 1 1 "), (2.6, "gdalwarp -tr 1.25 1.25 ")])
+def test_pixels_of_quite_another_size_are_refused_with_the_size_to_resample_to(
+    pixel_size_m: float, advice: str
+) -> None:
+    with pytest.raises(PredictionError, match=r"the model was trained on 1 to 1\.25 m") as refusal:
+        _card().require_pixel_size(Path("far.tif"), pixel_size_m)
+    assert advice in str(refusal.value)
+
+
+@pytest.mark.parametrize("pixel_size_m", [0.5, 2.5, None])
+def test_pixels_up_to_twice_or_half_as_large_are_taken(pixel_size_m: float | None) -> None:
+    _card().require_pixel_size(Path("near.tif"), pixel_size_m)
+
+
 def test_the_model_folder_of_a_run_is_found_from_the_run_from_itself_and_from_its_files(tmp_path: Path) -> None:
     folder = tmp_path / "run" / "model"
     folder.mkdir(parents=True)
@@ -131,3 +148,9 @@ def test_what_is_no_model_is_told_apart(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").touch()
     with pytest.raises(PredictionError, match="has no model yet: none of its epochs was completed"):
         find_model_folder(tmp_path)
+
+
+def test_turned_views_are_refused_where_the_model_sees_a_compass_direction(tmp_path: Path) -> None:
+    predictor = Predictor(torch.nn.Identity(), replace(_card(), context=("slope", "aspect")), "cpu")
+    with pytest.raises(PredictionError, match=r"sees the aspect.*Set prediction\.tta: 1"):
+        predictor.predict_raster(tmp_path / "a.tif", tmp_path / "out", settings=PredictionConfig(tta=4))

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from maskwright.data.cache import Cache, recipe_key, release
+from maskwright.data.cache import recipe_key, release
 from maskwright.data.sources.alignment import differences, offset_units, overlaps, read_onto
 from maskwright.data.sources.height_file import HeightFile, bulk_reading, read_header, row_bands
 from maskwright.data.sources.interface import Grid
@@ -64,16 +64,12 @@ class SitePlan:
     def shape(self) -> tuple[int, int, int]:
         return (1 if self.surface == "chm" else 2, self.grid.height, self.grid.width)
 
-    def hashes(self, cache: Cache) -> dict[str, str]:
-        """Content hash of each file read."""
-        return {kind: cache.content_hash(file.path) for kind, file in self.files.items()}
-
-    def key(self, cache: Cache) -> str:
-        """Differs if anything does that changes the planes."""
+    def key(self, hashes: Mapping[Path, str]) -> str:
+        """Differs if anything does that changes the planes; given the hash of each file's content."""
         return recipe_key(
             {
                 "format": _FORMAT,
-                "files": self.hashes(cache),
+                "files": {kind: hashes[file.path] for kind, file in self.files.items()},
                 "nodata": {kind: repr(file.nodata_used) for kind, file in self.files.items()},
                 "resampled": sorted(self.resampled),
                 "surface": self.surface,
@@ -105,19 +101,21 @@ class SitePlan:
     def decode_rows(self, planes: np.ndarray, window: Window) -> _Facts:
         """Fill some rows of the planes; returns what was noticed in them."""
         facts = _Facts(self.files)
-        heights = {kind: self._read(kind, window) for kind in self.files}
+        rows = np.asarray(planes)[:, window.row : window.row_stop]
+        straight = {"chm": rows[-1], **({"dsm": rows[0]} if self.surface == "dsm" else {})}
+        heights = {kind: self._read(kind, window, straight.get(kind)) for kind in self.files}
         canopy = heights["chm"] if "chm" in heights else heights["dsm"] - heights["dtm"]
         surface = self._surface(heights, canopy, window)
-        planes[0, window.row : window.row_stop] = surface
-        if len(planes) > 1:
-            planes[1, window.row : window.row_stop] = canopy
         facts.add(surface, canopy, heights)
+        for plane, values in zip(rows, (surface, canopy), strict=False):
+            if values is not straight["chm"] and values is not straight.get("dsm"):  # else it is there already
+                plane[...] = values
         release(planes)
         return facts
 
-    def _read(self, kind: str, window: Window) -> np.ndarray:
+    def _read(self, kind: str, window: Window, out: np.ndarray | None) -> np.ndarray:
         file = self.files[kind]
-        return read_onto(file, self.grid, window) if kind in self.resampled else file.read(window)
+        return read_onto(file, self.grid, window) if kind in self.resampled else file.read(window, out=out)
 
     def _surface(self, heights: Mapping[str, np.ndarray], canopy: np.ndarray, window: Window) -> np.ndarray:
         if self.surface == "dsm":

@@ -6,14 +6,17 @@ import contextlib
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rasterio.errors import NotGeoreferencedWarning
+
 from maskwright.data.sources.image_header import printable
 from maskwright.errors import DataError, RunError
-from maskwright.files import FileLock, sha256_file, write_json
+from maskwright.files import FileLock, sha256_file, write_bytes
 
 __all__ = ["file_hashes", "in_threads"]
 
@@ -33,7 +36,10 @@ def in_threads(work: Callable[[_In], _Out], things: Iterable[_In]) -> list[_Out]
     threads = min(_MOST_THREADS, os.cpu_count() or 1)
     step = max(1, len(waiting) // (threads * _CHUNKS_EACH))  # handing over one by one costs more than a header
     chunks = [waiting[start : start + step] for start in range(0, len(waiting), step)]
-    with ThreadPoolExecutor(max_workers=threads) as pool:
+    # Burning and outlining, rasterio warns of a raster without a place and silences that thread by thread, which
+    # threads undo for each other: so it is silenced around them all.
+    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=threads) as pool:
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
         return [
             result for results in pool.map(lambda chunk: [work(thing) for thing in chunk], chunks) for result in results
         ]
@@ -85,4 +91,5 @@ def _remembered(memory: Path) -> dict[str, list[Any]]:
 def _remember(memory: Path, fresh: dict[str, list[Any]]) -> None:
     memory.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(memory.with_suffix(".lock")):
-        write_json(memory, {**_remembered(memory), **fresh}, error=DataError)
+        text = json.dumps({**_remembered(memory), **fresh}, ensure_ascii=False)  # plain values, and many of them
+        write_bytes(memory, text.encode("utf-8"), error=DataError)

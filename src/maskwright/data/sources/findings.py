@@ -28,7 +28,7 @@ class Findings:
     def __init__(self, file: Path | str, unusable: Unusable = "refuse") -> None:
         self._file = file
         self._unusable = unusable
-        self._texts: list[str] = []
+        self._texts: dict[str, list[str]] = defaultdict(list)
         self._faults: dict[tuple[str, str], list[str]] = defaultdict(list)
         self._notes: dict[tuple[str, str], list[str]] = defaultdict(list)
 
@@ -43,9 +43,9 @@ class Findings:
         else:
             self._notes[f"left out, {what}", ""].append(where)
 
-    def told(self, fault: str) -> None:
-        """A whole text of a fault, told as it is."""
-        self._texts.append(printable(fault))
+    def told(self, fault: str, where: str = "") -> None:
+        """A whole text of a fault, and one place of it where the text names none."""
+        self._texts[printable(fault)] += [where] if where else []
 
     def note(self, what: str, where: str, todo: str = "") -> None:
         """Something a person should know."""
@@ -54,7 +54,8 @@ class Findings:
     @property
     def faults(self) -> tuple[str, ...]:
         """A text for each kind of fault."""
-        return (*self._texts, *self._worded(self._faults))
+        texts = [printable(f"{shown(where)}: {text}") if where else text for text, where in self._texts.items()]
+        return (*texts, *self._worded(self._faults))
 
     @property
     def notes(self) -> tuple[str, ...]:

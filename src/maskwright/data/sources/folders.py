@@ -11,6 +11,7 @@ import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 
 from maskwright.data.sources.image_header import IMAGE_ENDINGS, printable
@@ -24,6 +25,7 @@ __all__ = [
     "find_images",
     "find_masks",
     "list_files",
+    "mask_folders",
     "some",
 ]
 
@@ -67,6 +69,7 @@ _PARTS = {
     "test": "test",
     "testing": "test",
 }
+_NAME = attrgetter("name")
 _LISTED = 10  # names spelled out in one sentence
 _COMMON_SUFFIXES = ("_mask", "-mask", "_gt", "_label", "_labels", "_seg", "_segmentation", "_annotation", "_manual1")
 
@@ -151,14 +154,20 @@ def list_files(
                 continue
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
+                found = sorted(entries, key=_NAME)
         except OSError as error:
             raise DataError(_folder_text(folder, error)) from error
         below = []
         for entry in found:
             if entry.name.startswith(".") or entry.name == "__MACOSX":
                 continue
-            if entry.is_dir():
+            try:
+                is_folder = entry.is_dir()
+            except OSError as error:  # a link to itself; named as an image it is told when its header is read
+                is_folder = False
+                if endings is not None and os.path.splitext(entry.name)[1].lower() not in endings:
+                    notes.append(f"{printable(entry.path)} is not used: {error.strerror or error}")
+            if is_folder:
                 below.append(((*way, entry.name), entry.path))
             elif endings is None or os.path.splitext(entry.name)[1].lower() in endings:
                 files.append((way, Path(entry.path)))
@@ -283,13 +292,9 @@ def find_masks(found: ImageFolder, folder: Path | None = None, *, suffix: str = 
     Raises:
         DataError: If the folder is missing.
     """
+    masks, searched, notes, faults = mask_folders(found, folder, suffix=suffix)
     if folder is not None:
-        return _paired(found, *_listed_masks(folder, suffix), printable(folder))
-    masks, searched = dict(found.masks), printable(found.root)
-    notes: list[str] = []
-    if not masks:
-        masks, notes = _masks_beside(found.root, suffix)
-        searched = printable(found.root.parent)
+        return _paired(found, masks[""], faults, notes, searched)
     pairing = {name: files for name, files in masks.items() if _pairs(found.images, files)}
     if len(pairing) > 1:
         names = " and ".join(sorted(pairing))
@@ -297,11 +302,28 @@ def find_masks(found: ImageFolder, folder: Path | None = None, *, suffix: str = 
             f"{searched} has several folders with files named like the images: {names}. Say which holds the masks: "
             f"data.labels.folder: {sorted(pairing)[0]}."
         )
-        return MaskFiles({}, searched, tuple(notes), (fault,))
+        return MaskFiles({}, searched, notes, (fault,))
     chosen = next(iter(pairing.items()), None) or max(masks.items(), key=lambda item: len(item[1]), default=None)
     if chosen is None:
-        return MaskFiles({}, searched, tuple(notes), (_no_masks_text(found, searched),))
+        return MaskFiles({}, searched, notes, (_no_masks_text(found, searched),))
     return _paired(found, chosen[1], [], notes, f"{searched} ({chosen[0]})" if chosen[0] else searched)
+
+
+def mask_folders(
+    found: ImageFolder, folder: Path | None = None, *, suffix: str = ""
+) -> tuple[dict[str, dict[str, Path]], str, tuple[str, ...], tuple[str, ...]]:
+    """All folders of masks with their files by name, where they were looked for, notes, and faults.
+
+    Raises:
+        DataError: If the folder that is asked for is missing.
+    """
+    if folder is not None:
+        files, faults, notes = _listed_masks(folder, suffix)
+        return {"": files}, printable(folder), tuple(notes), tuple(faults)
+    if found.masks:
+        return dict(found.masks), printable(found.root), (), ()
+    masks, notes = _masks_beside(found.root, suffix)
+    return masks, printable(found.root.parent), tuple(notes), ()
 
 
 def _listed_masks(folder: Path, suffix: str) -> tuple[dict[str, Path], list[str], list[str]]:

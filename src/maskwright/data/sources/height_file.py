@@ -90,15 +90,19 @@ class HeightFile:
     def block_rows(self) -> int:
         return self.header.block_rows
 
-    def read(self, window: Window) -> np.ndarray:
+    def read(self, window: Window, *, out: np.ndarray | None = None) -> np.ndarray:
         """Heights in metres, (H, W) float32, NaN where not measured and outside the raster.
+
+        Args:
+            window: What is read.
+            out: (H, W) float32, contiguous: where the heights go if they need no detour; look at what is returned.
 
         Raises:
             DataError: If the file is damaged or gone, or holds a value that cannot be a height.
         """
         inside = window.intersection(self.grid.window)
         if inside == window:
-            return self._read_inside(window)
+            return self._read_inside(window, out if self.header.dtype == "float32" else None)
         out = np.full((window.height, window.width), np.nan, np.float32)
         if inside is not None:
             row, col = inside.row - window.row, inside.col - window.col
@@ -122,8 +126,8 @@ class HeightFile:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_dataset": None, "_process": 0}
 
-    def _read_inside(self, window: Window) -> np.ndarray:
-        values = self._stored(window)
+    def _read_inside(self, window: Window, out: np.ndarray | None = None) -> np.ndarray:
+        values = self._stored(window, out=out)
         missing = self._missing(values, window)
         if values.dtype.kind == "f":
             np.copyto(values, np.nan, where=missing)
@@ -140,14 +144,14 @@ class HeightFile:
             heights += np.float32(self.header.offset)
         return heights
 
-    def _stored(self, window: Window, *, mask: bool = False) -> np.ndarray:
-        """Values as stored; with ``mask`` those of the mask band (0 where not measured)."""
+    def _stored(self, window: Window, *, mask: bool = False, out: np.ndarray | None = None) -> np.ndarray:
+        """Values as stored, in ``out`` if given; with ``mask`` those of the mask band (0 where not measured)."""
         part = RasterWindow(window.col, window.row, window.width, window.height)
         try:
             if self._dataset is None or self._process != os.getpid():
                 self._dataset, self._process = _open(self.path), os.getpid()
             values: np.ndarray = (
-                self._dataset.read_masks(1, window=part) if mask else self._dataset.read(1, window=part)
+                self._dataset.read_masks(1, window=part) if mask else self._dataset.read(1, window=part, out=out)
             )
         except (RasterioError, OSError) as error:
             reason = str(error.__cause__ or error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,7 +113,7 @@ class ImagePlan:
         layout, start = [], 0
         for shape, dtype in arrays:
             layout.append((start, shape, dtype))
-            start += -(-int(np.prod(shape)) * dtype.itemsize // _ALIGNED) * _ALIGNED
+            start += -(-math.prod(shape) * dtype.itemsize // _ALIGNED) * _ALIGNED
         layout.append((start, (), np.dtype(np.uint8)))
         return layout
 
@@ -124,7 +125,7 @@ class ImagePlan:
     def planes(self, stored: np.ndarray) -> Planes:
         """The planes in (nbytes,) uint8, as views."""
         arrays = [
-            stored[start : start + int(np.prod(shape)) * dtype.itemsize].view(dtype).reshape(shape)
+            stored[start : start + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
             for start, shape, dtype in self._layout[:-1]
         ]
         return Planes(arrays[0], arrays[1], arrays[3] if self.has_valid else None, arrays[2])

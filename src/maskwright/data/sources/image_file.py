@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -19,9 +20,9 @@ from PIL import Image
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
-from maskwright.data.sources.image_header import ImageHeader, UnreadableError, open_raster, printable, read_header
+from maskwright.data.sources.image_header import ImageHeader, open_raster, printable, read_header
 from maskwright.data.sources.interface import Grid
-from maskwright.errors import DataError
+from maskwright.errors import DataError, UnreadableError
 from maskwright.types import Window
 
 __all__ = [
@@ -248,6 +249,8 @@ class ImageReader:
         self._format = format
         self._nodata = header.nodata if format.nodata is None else format.nodata
         self._whole: tuple[np.ndarray, np.ndarray] | None = None
+        self._open = ExitStack()
+        self._dataset: Any = None
 
     @property
     def always_valid(self) -> bool:
@@ -279,8 +282,9 @@ class ImageReader:
         return values, valid
 
     def close(self) -> None:
-        """Give the memory back."""
-        self._whole = None
+        """Close the file and give the memory back."""
+        self._whole = self._dataset = None
+        self._open.close()
 
     def __enter__(self) -> ImageReader:
         return self
@@ -292,7 +296,7 @@ class ImageReader:
 
     def _inside(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         if self.streams:
-            return self._finished(*_raster_pixels(self.header, self._bands, window))
+            return self._finished(*self._raster_pixels(window))
         if self._whole is None:
             values, valid = self._finished(*self._decoded())
             if self._format.resize_px is not None:
@@ -305,9 +309,20 @@ class ImageReader:
         if self.header.driver == "pillow":
             return _pillow_pixels(self.header, self._bands)
         size = _stored_size(self.header)
-        values, opaque = _raster_pixels(self.header, self._bands, Window(0, 0, *size))
+        values, opaque = self._raster_pixels(Window(0, 0, *size))
         turned = np.stack([upright(band, self.header.orientation) for band in values])
         return turned, None if opaque is None else upright(opaque, self.header.orientation)
+
+    def _raster_pixels(self, window: Window) -> tuple[np.ndarray, np.ndarray | None]:
+        """From the file, which stays open until :meth:`close`: opening it costs more than a window."""
+        try:
+            if self._dataset is None:
+                self._dataset = self._open.enter_context(open_raster(self.header.path))
+            return _raster_pixels(self._dataset, self.header, self._bands, window)
+        except (RasterioError, OSError) as error:
+            raise UnreadableError(
+                f"{printable(self.header.path)} is damaged: {_cause(error)}. Copy it again, or remove it."
+            ) from error
 
     def _finished(self, values: np.ndarray, opaque: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Stored values in the type of memory, and which pixels count; 0 where they do not."""
@@ -348,6 +363,8 @@ def _notes(header: ImageHeader, bands: Bands) -> tuple[str, ...]:
         notes.append(f"its {header.dtype} values are read as {bands.dtype}")
     if header.is_palette:
         notes.append("its colours come from a palette and are read as red, green and blue")
+    if header.pages > 1:
+        notes.append(f"it holds {header.pages} pages, and only the first is read")
     return tuple(notes)
 
 
@@ -369,25 +386,18 @@ def _pillow_pixels(header: ImageHeader, bands: Bands) -> tuple[np.ndarray, np.nd
     return values, None if bands.alpha is None else _opaque(header, bands, pixels[..., bands.alpha])
 
 
-def _raster_pixels(header: ImageHeader, bands: Bands, window: Window) -> tuple[np.ndarray, np.ndarray | None]:
+def _raster_pixels(
+    dataset: Any, header: ImageHeader, bands: Bands, window: Window
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Stored values (C, H, W) of a window and which pixels the file says were measured."""
     part = RasterWindow(window.col, window.row, window.width, window.height)
-    try:
-        with open_raster(header.path) as dataset:
-            if header.is_palette:
-                values = _coloured(dataset.read(1, window=part), dataset.colormap(1))[list(bands.chosen)]
-            else:
-                values = dataset.read([index + 1 for index in bands.chosen], window=part)
-            opaque = None
-            if bands.alpha is not None:
-                opaque = _opaque(header, bands, dataset.read(bands.alpha + 1, window=part))
-            elif header.has_mask:
-                opaque = dataset.dataset_mask(window=part) > 0
-    except (RasterioError, OSError) as error:
-        raise UnreadableError(
-            f"{printable(header.path)} is damaged: {_cause(error)}. Copy it again, or remove it."
-        ) from error
-    return values, opaque
+    if header.is_palette:
+        values = _coloured(dataset.read(1, window=part), dataset.colormap(1))[list(bands.chosen)]
+    else:
+        values = dataset.read([index + 1 for index in bands.chosen], window=part)
+    if bands.alpha is not None:
+        return values, _opaque(header, bands, dataset.read(bands.alpha + 1, window=part))
+    return values, dataset.dataset_mask(window=part) > 0 if header.has_mask else None
 
 
 def _opaque(header: ImageHeader, bands: Bands, alpha: np.ndarray) -> np.ndarray:

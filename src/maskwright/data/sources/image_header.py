@@ -22,13 +22,12 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 
 from maskwright.data.sources.interface import Grid
-from maskwright.errors import DataError
+from maskwright.errors import DataError, UnreadableError
 
 __all__ = [
     "IMAGE_ENDINGS",
     "MOST_PIXELS",
     "ImageHeader",
-    "UnreadableError",
     "open_raster",
     "printable",
     "read_header",
@@ -44,10 +43,6 @@ _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _GREY, _RGB = ("grey",), ("red", "green", "blue")
 _ORIENTATION = 0x0112
 _opening = threading.Lock()  # warning filters are shared by all threads
-
-
-class UnreadableError(DataError):
-    """A file that cannot be decoded: damaged, empty, no image. A source may leave such a file out, and says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +61,7 @@ class ImageHeader:
         has_mask: True if the file holds a mask of the pixels that were measured.
         is_palette: True if pixels are stored as indices into a table of colours.
         bits: Bits of a stored value.
+        pages: Images in the file; the first is the one described here.
     """
 
     path: Path
@@ -79,6 +75,7 @@ class ImageHeader:
     has_mask: bool = False
     is_palette: bool = False
     bits: int = 8
+    pages: int = 1
 
     @property
     def bands(self) -> int:
@@ -313,6 +310,7 @@ def _header_of(path: Path, dataset: Any) -> ImageHeader:
         has_mask=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
         is_palette=palette,
         bits=np.dtype(dtypes[0]).itemsize * 8,
+        pages=max(1, len(dataset.subdatasets)),
     )
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from maskwright.data.cache import Cache, recipe_key
 from maskwright.data.sources.file_hashes import file_hashes, in_threads
 from maskwright.data.sources.image_decode import ImagePlan, Planes, decode
-from maskwright.data.sources.image_header import UnreadableError, printable
-from maskwright.errors import DataError
+from maskwright.data.sources.image_header import printable
+from maskwright.errors import DataError, UnreadableError
 
 __all__ = ["ImageStore"]
 

@@ -16,12 +16,12 @@ from maskwright.data.sources.file_hashes import in_threads
 from maskwright.data.sources.folders import some
 from maskwright.data.sources.image_decode import ImagePlan, count_ids
 from maskwright.data.sources.image_file import ImageFormat, choose_bands
-from maskwright.data.sources.image_header import UnreadableError, printable, read_header
+from maskwright.data.sources.image_header import printable, read_header
 from maskwright.data.sources.image_store import ImageStore
 from maskwright.data.sources.interface import Scene
 from maskwright.data.sources.label import Label
 from maskwright.data.sources.mask_files import review_masks
-from maskwright.errors import DataError, GridError
+from maskwright.errors import DataError, GridError, UnreadableError
 from maskwright.types import Place, Window
 
 __all__ = ["ImageFormat", "ImageItem", "ImageNormaliser", "ImageScenes"]
@@ -108,13 +108,13 @@ class ImageScenes:
         items = tuple(items)
         told = [*faults, *_twice(items)]
         if not items:
-            _refuse([*told, "There is no image to use. Set data.folder or data.images."])
+            _refuse(told or ["There is no image to use. Set data.folder or data.images."])
         plans, skipped, more = _plans(items, format, classes, unreadable == "skip")
         told += [*more, *_differences(plans)]
         self._store = ImageStore(plans, self.cache, skip_unreadable=unreadable == "skip")
         skipped.update(self._store.skipped)
         reviewed, more = review_masks(_told(self._store.facts))
-        _refuse([*told, *map(str, self._store.faults.values()), *more])
+        _refuse([*told, *_not_told(self._store.faults, plans, told), *more])
         self._plans = {plan.name: plan for plan in plans if plan.name in self._store.facts}
         if not self._plans:
             _refuse([f"None of the {len(items)} images can be read: {some(skipped.values(), 3)}"])
@@ -394,6 +394,23 @@ def _differences(plans: Sequence[ImagePlan]) -> list[str]:
 def _twice(items: Sequence[ImageItem]) -> list[str]:
     counts = Counter(item.name for item in items)
     return [f'{count} images are named "{name}". Names must differ.' for name, count in counts.items() if count > 1]
+
+
+def _not_told(faults: Mapping[str, DataError], plans: Sequence[ImagePlan], told: Sequence[str]) -> list[str]:
+    """Faults of single images, each text once; without those of a label that was found faulty before."""
+    uses = Counter(path for plan in plans if plan.label is not None for path in plan.label.files)
+    own = {
+        plan.name: [printable(path) for path in plan.label.files if uses[path] == 1]
+        for plan in plans
+        if plan.label is not None
+    }
+    of_text: defaultdict[str, list[str]] = defaultdict(list)
+    for name, error in faults.items():
+        text = str(error)
+        is_told = any(text in other for other in told)
+        if not is_told and not any(text.startswith(path) and path in other for path in own[name] for other in told):
+            of_text[text].append(name)
+    return [text if len(names) == 1 else f"{some(names, 3)}: {text}" for text, names in of_text.items()]
 
 
 def _told(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

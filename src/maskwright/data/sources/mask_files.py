@@ -7,7 +7,7 @@ value nobody named is refused, with what was found and what to set.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from maskwright.data.sources.mask_codes import MaskCodes, Value, codes_for, show
 from maskwright.data.sources.mask_pixels import MaskPixels, read_mask
 from maskwright.errors import DataError, GridError
 
-__all__ = ["MaskLabel", "open_mask_labels", "review_masks"]
+__all__ = ["MaskLabel", "Missing", "class_code", "missing_masks", "open_mask_labels", "review_masks"]
 
 Missing = Literal["refuse", "skip", "empty"]
 
@@ -159,7 +159,7 @@ def open_mask_labels(
         DataError: If the classes or their values make no sense, or the CSV cannot be read.
     """
     labels: dict[str, Label] = {}
-    notes, faults = _missing(images, masks, missing, searched)
+    notes, faults = missing_masks(images, masks, missing, searched)
     used = {name: masks.get(name) for name in images if name in masks or missing == "empty"}
     if image_classes is None:
         codes = codes_for(classes_config, background, form, background_values, ignore_values, lambda: _found_in(masks))
@@ -176,7 +176,7 @@ def open_mask_labels(
     for name, path in used.items():
         image_class = named.get(name)
         if image_class is not None:
-            code = _class_code(image_class, codes, background_values, ignore_values)
+            code = class_code(image_class, codes, background_values, ignore_values)
             labels[name] = MaskLabel(path, images[name], codes, code, image_class)
     return LabelSet(classes, labels, notes, faults)
 
@@ -219,10 +219,10 @@ def review_masks(told: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list
 # --- images without masks ---------------------------------------------------------------------------------------------
 
 
-def _missing(
-    images: Mapping[str, Path], masks: Mapping[str, Path], missing: Missing, searched: str
+def missing_masks(
+    images: Mapping[str, Path], masks: Collection[str], missing: Missing, searched: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Notes and faults about images that have no mask."""
+    """Notes and faults about images that have no mask; ``masks`` names those that have one."""
     lacking = [name for name in images if name not in masks]
     if not lacking or missing == "empty":
         return (), ()
@@ -304,7 +304,7 @@ def _is_painted(path: Path) -> bool:
         return False
 
 
-def _class_code(
+def class_code(
     image_class: str, codes: MaskCodes, background_values: Iterable[Value], ignore_values: Iterable[Value]
 ) -> int:
     """What everything painted in an image of this class becomes; -1 if nothing says so."""

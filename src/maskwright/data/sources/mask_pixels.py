@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,9 @@ from PIL import Image
 from rasterio.errors import RasterioError
 
 from maskwright.data.sources.image_file import ImageFormat, read_image, upright
-from maskwright.data.sources.image_header import ImageHeader, UnreadableError, open_raster, printable, read_header
+from maskwright.data.sources.image_header import ImageHeader, open_raster, printable, read_header
 from maskwright.data.sources.interface import Grid
-from maskwright.errors import DataError
+from maskwright.errors import DataError, UnreadableError
 
 __all__ = ["MaskPixels", "read_mask"]
 
@@ -60,6 +60,14 @@ def read_mask(path: Path, as_colours: bool | None) -> MaskPixels:
             that are not whole.
     """
     header = read_header(path)
+    mask = _read(header, as_colours)
+    if header.pages > 1:
+        mask = replace(mask, notes=(*mask.notes, f"{header.pages} pages, of which only the first is read"))
+    return mask
+
+
+def _read(header: ImageHeader, as_colours: bool | None) -> MaskPixels:
+    path = header.path
     if header.is_palette and not as_colours:
         values = _stored(header)
         return MaskPixels(path, values, False, header.grid, notes=("palette images, read by index",))

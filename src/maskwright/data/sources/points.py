@@ -13,7 +13,7 @@ import numpy as np
 
 from maskwright.data.sources.classes import ClassTable, Form, label_dtype, not_counted
 from maskwright.data.sources.findings import Findings, Unusable, shown
-from maskwright.data.sources.image_header import UnreadableError, read_header
+from maskwright.data.sources.image_header import read_header
 from maskwright.data.sources.instances import Instances, gather_instances
 from maskwright.data.sources.interface import Grid
 from maskwright.data.sources.label import LabelSet
@@ -22,7 +22,7 @@ from maskwright.data.sources.paint import UNCOUNTED, LabelObject, empty_value, p
 from maskwright.data.sources.point_file import PointTable, read_points
 from maskwright.data.sources.shapes import Disc
 from maskwright.data.sources.side_files import Missing, find_side_files
-from maskwright.errors import DataError
+from maskwright.errors import DataError, UnreadableError
 
 __all__ = ["PointLabel", "PointSettings", "open_point_labels"]
 

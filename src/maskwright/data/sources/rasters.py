@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,10 @@ from maskwright.data.normalise import (
 )
 from maskwright.data.sources.alignment import ground_ids
 from maskwright.data.sources.decode import Align, InputKind, SitePlan, faults_in, notes_on, plan_site
+from maskwright.data.sources.file_hashes import file_hashes
 from maskwright.data.sources.height_file import HeightFile, open_heights, row_bands
 from maskwright.data.sources.interface import Scene
+from maskwright.data.sources.level_planes import LevelPlanes
 from maskwright.data.sources.sites import Site, find_sites
 from maskwright.data.terrain import Terrain
 from maskwright.errors import DataError, GridError
@@ -83,13 +86,17 @@ class HeightRasters:
         self._cache = cache or Cache(default_cache_folder())
         self.sites = tuple(sites)
         self._plans = _plans(self.sites, input, align, terrain)
-        self._keys = self._checked_keys()
+        hashes = file_hashes(
+            {file.path for plan in self._plans.values() for file in plan.files.values()}, self._cache.folder
+        )
+        self._keys = {name: plan.key(hashes) for name, plan in self._plans.items()}
         self._planes: dict[str, np.ndarray] = {}
         self._process = os.getpid()
         self._references: dict[str, ReferenceSurface | None] = {}
+        self._levels = LevelPlanes(self._cache)
         self._facts = self._decoded_facts()
-        self._files = {name: _file_facts(plan, self._cache) for name, plan in self._plans.items()}
-        self.scenes = self._build_scenes()
+        self._files = {name: _file_facts(plan, hashes) for name, plan in self._plans.items()}
+        self.scenes = self._build_scenes(hashes)
 
     def read(self, scene: str, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Image (C, H, W) float32, normalised, 0 where not valid; valid (H, W) bool."""
@@ -97,7 +104,9 @@ class HeightRasters:
         valid = np.isfinite(surface)
         if self._input == "both":
             valid &= np.isfinite(canopy)
-        return self._image(scene, window, surface, canopy, valid), valid
+        image = np.empty((self.in_channels, window.height, window.width), np.float32)
+        self._fill_image(scene, window, valid, image)
+        return image, valid
 
     def label(self, scene: str, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Canopy height (H, W) float32 metres, 0 where not valid; valid (H, W) bool."""
@@ -107,12 +116,26 @@ class HeightRasters:
 
     def sample(self, scene: str, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image (C, H, W), canopy height (H, W), valid (H, W): valid where both are, 0 elsewhere."""
+        size = window.height, window.width
+        image, target = np.empty((self.in_channels, *size), np.float32), np.empty(size, np.float32)
+        valid = np.empty(size, np.bool_)
+        self.sample_into(scene, window, image, target, valid)
+        return image, target, valid
+
+    def sample_into(self, scene: str, window: Window, image: np.ndarray, target: np.ndarray, valid: np.ndarray) -> None:
+        """Write what :meth:`sample` gives to arrays of its shapes and types."""
         surface, canopy = self._heights(scene, window)
-        valid = np.isfinite(canopy)
-        if surface is not canopy:
+        np.copyto(target, canopy)
+        np.isfinite(target, out=valid)
+        level = self._level(scene, window)
+        if level is not None:
+            np.copyto(image[0], level)
+            valid &= np.isfinite(image[0])
+        elif surface is not canopy:
             valid &= np.isfinite(surface)
-        image = self._image(scene, window, surface, canopy, valid)
-        return image, np.where(valid, canopy, np.float32(0.0)), valid
+        if not valid.all():
+            np.copyto(target, 0.0, where=~valid)
+        self._fill_image(scene, window, valid, image, levelled=level is not None)
 
     def surface(self, scene: str, window: Window) -> np.ndarray:
         """What the network sees, before normalisation: (H, W) float32 metres, NaN where not measured."""
@@ -201,34 +224,36 @@ class HeightRasters:
 
     def _heights(self, scene: str, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Surface and canopy of a window, NaN where not measured: one object if they are one, views where possible."""
-        planes = self._open(scene)
-        _, height, width = planes.shape
-        if window.row >= 0 and window.col >= 0 and window.row_stop <= height and window.col_stop <= width:
-            part = planes[:, window.row : window.row_stop, window.col : window.col_stop]
-        else:
-            part = np.full((len(planes), window.height, window.width), np.nan, np.float32)
-            inside = window.intersection(Window(0, 0, height, width))
-            if inside is not None:
-                row, col = inside.row - window.row, inside.col - window.col
-                part[:, row : row + inside.height, col : col + inside.width] = planes[
-                    :, inside.row : inside.row_stop, inside.col : inside.col_stop
-                ]
+        part = _cut(self._open(scene), window)
         surface = part[0]
         return surface, (surface if len(part) == 1 else part[1])
 
-    def _image(
-        self, scene: str, window: Window, surface: np.ndarray, canopy: np.ndarray, valid: np.ndarray
-    ) -> np.ndarray:
-        image = np.empty((self.in_channels, window.height, window.width), np.float32)
-        reference = self.reference(scene)
-        shift = 0.0 if reference is None else reference.window(window)
-        planes, shifts = ((surface,), (shift,)) if self._bands == 1 else ((surface, canopy), (shift, 0.0))
-        normalise_heights(self.normaliser, planes, valid, shifts, image[: self._bands])
+    def _level(self, scene: str, window: Window) -> np.ndarray | None:
+        """The surface less its reference as the network sees it, NaN where not measured; None unless kept at hand."""
+        normaliser, reference = self.normaliser, self.reference(scene)
+        if reference is None or not isinstance(normaliser, MetresNormaliser):
+            return None
+        surface, pixels = self._open(scene)[0], window.height * window.width
+        plane = self._levels.plane(self._keys[scene], normaliser, surface, reference, pixels)
+        return None if plane is None else _cut(plane[None], window)[0]
+
+    def _fill_image(
+        self, scene: str, window: Window, valid: np.ndarray, image: np.ndarray, *, levelled: bool = False
+    ) -> None:
+        """Write the network's input; where ``levelled`` the first band is there already but for pixels not valid."""
+        first = 1 if levelled else 0
+        if levelled and not valid.all():
+            np.copyto(image[0], 0.0, where=~valid)
+        if first < self._bands:
+            planes = self._heights(scene, window)[first : self._bands]
+            reference = None if levelled else self.reference(scene)
+            shift = 0.0 if reference is None else reference.window(window)
+            shifts = (shift, 0.0)[: len(planes)]
+            normalise_heights(self.normaliser, planes, valid, shifts, image[first : self._bands])
         if self.context:
             around = self._heights(scene, window.grown(MARGIN_PX))[0]
             pixel_size_m = self._plan(scene).grid.pixel_size_m
             context_bands(around, self.context, pixel_size_m, valid, image[self._bands :])
-        return image
 
     def _build_reference(self, scene: str) -> ReferenceSurface | None:
         plan, normaliser = self._plan(scene), self.normaliser
@@ -258,16 +283,6 @@ class HeightRasters:
         values = self._cache.array(key, shape, np.float32, fill, f"reference surface of {scene}")
         return ReferenceSurface(np.array(values), cell_px)
 
-    def _checked_keys(self) -> dict[str, str]:
-        keys, faults = {}, []
-        for name, plan in self._plans.items():
-            try:
-                keys[name] = plan.key(self._cache)
-            except DataError as error:
-                faults.append((name, error))
-        _refuse(faults)
-        return keys
-
     def _decoded_facts(self) -> dict[str, dict[str, Any]]:
         facts: dict[str, dict[str, Any]] = {}
         faults: list[tuple[str, DataError]] = []
@@ -282,16 +297,15 @@ class HeightRasters:
         _refuse(faults)
         return facts
 
-    def _build_scenes(self) -> tuple[Scene, ...]:
+    def _build_scenes(self, hashes: Mapping[Path, str]) -> tuple[Scene, ...]:
         grids = {name: plan.grid for name, plan in self._plans.items()}
         grounds = ground_ids(grids, {name: plan.site.ground for name, plan in self._plans.items()})
         scenes = []
         for name, plan in self._plans.items():
             notes = [*plan.notes, *notes_on(plan, self._facts[name])]
-            hashes = plan.hashes(self._cache)
-            if len(set(hashes.values())) < len(hashes):
+            if len({hashes[file.path] for file in plan.files.values()}) < len(plan.files):
                 notes.append(
-                    f"{' and '.join(kind.upper() for kind in hashes)} are one and the same file; is that meant?"
+                    f"{' and '.join(kind.upper() for kind in plan.files)} are one and the same file; is that meant?"
                 )
             others = [other for other, ground in grounds.items() if ground == grounds[name] and other != name]
             if others:
@@ -324,6 +338,21 @@ class HeightRasters:
             "files": self._files[scene.name],
             "notes": list(scene.notes),
         }
+
+
+def _cut(planes: np.ndarray, window: Window) -> np.ndarray:
+    """A window of planes (N, H, W), a view where possible, NaN outside."""
+    _, height, width = planes.shape
+    if window.row >= 0 and window.col >= 0 and window.row_stop <= height and window.col_stop <= width:
+        return planes[:, window.row : window.row_stop, window.col : window.col_stop]
+    part = np.full((len(planes), window.height, window.width), np.nan, np.float32)
+    inside = window.intersection(Window(0, 0, height, width))
+    if inside is not None:
+        row, col = inside.row - window.row, inside.col - window.col
+        part[:, row : row + inside.height, col : col + inside.width] = planes[
+            :, inside.row : inside.row_stop, inside.col : inside.col_stop
+        ]
+    return part
 
 
 def _by_scene(places: Iterable[Place]) -> dict[str, list[Window]]:
@@ -362,7 +391,7 @@ def _refuse(faults: list[tuple[str, DataError]]) -> None:
     raise kind("\n".join([f"{len(lines)} faults in the rasters:", *(f"  {line}" for line in lines)])) from faults[0][1]
 
 
-def _file_facts(plan: SitePlan, cache: Cache) -> list[dict[str, Any]]:
+def _file_facts(plan: SitePlan, hashes: Mapping[Path, str]) -> list[dict[str, Any]]:
     facts = []
     for kind, file in plan.files.items():
         status = file.path.stat()
@@ -372,7 +401,7 @@ def _file_facts(plan: SitePlan, cache: Cache) -> list[dict[str, Any]]:
                 "path": str(file.path),
                 "bytes": status.st_size,
                 "mtime_ns": status.st_mtime_ns,
-                "sha256": cache.content_hash(file.path),
+                "sha256": hashes[file.path],
                 "nodata": None if file.nodata_used is None else repr(file.nodata_used),
             }
         )

@@ -13,7 +13,7 @@ import shapely
 
 from maskwright.data.sources.classes import ClassTable, Form, not_counted
 from maskwright.data.sources.findings import Findings, Unusable
-from maskwright.data.sources.image_header import UnreadableError, read_header
+from maskwright.data.sources.image_header import read_header
 from maskwright.data.sources.instances import Instances, gather_instances
 from maskwright.data.sources.interface import Grid
 from maskwright.data.sources.label import Label, LabelSet
@@ -37,7 +37,7 @@ from maskwright.data.sources.vector_file import (
     shapeless,
     to_pixels,
 )
-from maskwright.errors import DataError
+from maskwright.errors import DataError, UnreadableError
 
 __all__ = ["VectorLabel", "open_vector_labels"]
 
@@ -238,7 +238,7 @@ class _Survey:
             if area is not None and not len(near_grid(area, grid).ids):
                 self._unmapped.append(raster.name)
         except DataError as error:
-            self._findings.told(f"{raster.name}: {error}")
+            self._findings.told(str(error), raster.name)
             return
         if not len(features.ids):
             self._bare.append(raster.name)

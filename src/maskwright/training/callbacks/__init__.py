@@ -7,8 +7,10 @@ from maskwright.training.callbacks.control import ControlCallback
 from maskwright.training.callbacks.early_stopping import EarlyStopping
 from maskwright.training.callbacks.events import EventsCallback
 from maskwright.training.callbacks.history import HistoryCallback
+from maskwright.training.callbacks.learning_rate import LearningRate
 from maskwright.training.callbacks.loss_weights import LossWeights
 from maskwright.training.callbacks.progress import ProgressCallback
+from maskwright.training.callbacks.thawing import Thawing
 
 __all__ = [
     "BestWeights",
@@ -17,6 +19,8 @@ __all__ = [
     "EarlyStopping",
     "EventsCallback",
     "HistoryCallback",
+    "LearningRate",
     "LossWeights",
     "ProgressCallback",
+    "Thawing",
 ]

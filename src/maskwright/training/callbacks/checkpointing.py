@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from maskwright.checkpoints import check_plain
+from maskwright.checkpoints import bare_model, check_plain
 from maskwright.errors import CheckpointError
 from maskwright.tracking.manifest import CheckpointKind, CheckpointRecord
 from maskwright.training.callback import Callback
@@ -126,7 +126,8 @@ class BestWeights(Callback):
     def on_epoch_end(self, state: TrainState, scores: Mapping[str, float]) -> None:
         if state.best is not None and state.best.epoch == state.epoch:
             with torch.no_grad():
-                self.weights = {name: value.to("cpu", copy=True) for name, value in state.model.state_dict().items()}
+                weights = bare_model(state.model).state_dict()
+                self.weights = {name: value.to("cpu", copy=True) for name, value in weights.items()}
 
 
 def _place(state: TrainState) -> tuple[int, int, int]:

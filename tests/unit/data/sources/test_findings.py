@@ -29,3 +29,14 @@ def test_names_that_are_no_text_can_still_be_written() -> None:
     found = Findings(Path("caf\udce9.json"))
     found.fault("no", "b\udcff", "Do")
     assert found.faults[0].encode() == b"caf\\xe9.json: no: b\\xff. Do."
+
+
+def test_one_text_told_of_many_places_is_told_once() -> None:
+    findings = Findings("all.json")
+    for number in range(7):
+        findings.told("It names no CRS. Say it.", f"p{number}.tif")
+    findings.told("a.csv is empty.")
+    assert findings.faults == (
+        "p0.tif, p1.tif, p2.tif, p3.tif, p4.tif and 2 more: It names no CRS. Say it.",
+        "a.csv is empty.",
+    )

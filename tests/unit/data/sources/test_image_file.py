@@ -13,9 +13,10 @@ from PIL import Image, ImageOps
 from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
+from maskwright.data.sources import image_file
 from maskwright.data.sources.image_file import ImageFormat, open_image, read_image, resize_nearest
-from maskwright.data.sources.image_header import UnreadableError
-from maskwright.errors import DataError
+from maskwright.data.sources.image_header import open_raster
+from maskwright.errors import DataError, UnreadableError
 from maskwright.types import Window
 
 
@@ -226,3 +227,35 @@ def test_a_format_survives_being_written() -> None:
     format = ImageFormat(bands=(1, "nir"), alpha="band", nodata=-1.5, resize_px=(20, 30), pixel_size_m=0.1)
     assert ImageFormat.from_dict(format.to_dict()) == format
     assert ImageFormat.from_dict(ImageFormat().to_dict()) == ImageFormat()
+
+
+def test_a_raster_read_in_windows_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.tif"
+    profile = {"driver": "GTiff", "height": 64, "width": 8, "count": 1, "dtype": "uint8", "tiled": False}
+    with rasterio.open(
+        path, "w", **profile, crs="EPSG:32633", transform=rasterio.Affine(1, 0, 5e5, 0, -1, 5e6)
+    ) as file:
+        file.write(np.arange(512, dtype=np.uint16).astype(np.uint8).reshape(1, 64, 8))
+    opened = []
+
+    def counted(name: Path) -> object:
+        opened.append(name)
+        return open_raster(name)
+
+    monkeypatch.setattr(image_file, "open_raster", counted)
+    with open_image(path) as reader:
+        rows = np.concatenate([reader.read(Window(row, 0, 8, 8))[0] for row in range(0, 64, 8)], axis=1)
+    assert np.array_equal(rows, read_image(path).values)
+    assert len(opened) == 2  # once for the windows, once for the whole
+    with open_image(path) as reader:
+        reader.read(Window(0, 0, 1, 8))
+        reader.close()
+        assert reader.read(Window(1, 0, 1, 8))[0].tolist() == [[list(range(8, 16))]]  # opened anew
+
+
+def test_pages_after_the_first_are_told(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((4, 4), value, np.uint8)) for value in (1, 2, 3)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    image = read_image(tmp_path / "a.tif")
+    assert image.notes == ("it holds 3 pages, and only the first is read",)
+    assert (image.values == 1).all()

@@ -13,8 +13,8 @@ import rasterio
 from PIL import Image
 from rasterio.transform import from_origin
 
-from maskwright.data.sources.image_header import MOST_PIXELS, UnreadableError, printable, read_header
-from maskwright.errors import DataError
+from maskwright.data.sources.image_header import MOST_PIXELS, printable, read_header
+from maskwright.errors import DataError, UnreadableError
 
 
 def save(path: Path, array: np.ndarray, **options: object) -> Path:

@@ -1,0 +1,165 @@
+"""A run that must end in time: its speed, measured without leaving a trace, and the epochs that fit into the minutes.
+
+The plan is made once, before the first epoch, and kept: a run with a budget is the run with that many epochs, and
+resumes like it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from maskwright.errors import ConfigError
+from maskwright.tasks.interface import Task
+from maskwright.training.loop import EvalBatches, TrainBatches
+from maskwright.training.rehearsal import groups_forever, rehearsal, rehearse_update
+from maskwright.training.state import TrainState
+from maskwright.training.validation import validate
+
+__all__ = ["BudgetPlan", "Speed", "measure_speed", "plan_epochs"]
+
+_WARMUP_UPDATES = 3  # caches, compilation, workers that start
+_UPDATES = 10
+_VALIDATION_BATCHES = 4
+_LONGEST_S = 60.0
+_SAFETY = 0.85  # share of the time that is planned; the rest is for checkpoints, pictures and a slower hour
+_FINAL_PASSES = 2.0  # the final numbers cost more than a plain validation: curves, intervals, pictures
+_FINAL_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Measured seconds.
+
+    Attributes:
+        update_s: An update, with its batches loaded.
+        validation_batch_s: A batch of validation; 0 if there is none.
+    """
+
+    update_s: float
+    validation_batch_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetPlan:
+    """How a run fills its minutes.
+
+    Attributes:
+        minutes: What was given.
+        epochs: What fits.
+        updates_per_epoch: Updates in each.
+        update_s: Measured seconds of an update.
+        validation_s: Seconds of a validation.
+        final_s: Seconds kept for the final numbers.
+        spent_s: Seconds that had passed before the first epoch.
+    """
+
+    minutes: float
+    epochs: int
+    updates_per_epoch: int
+    update_s: float
+    validation_s: float
+    final_s: float
+    spent_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.minutes:g} minutes hold {self.epochs} epochs of {self.updates_per_epoch} updates: "
+            f"{self.update_s:.2g} s an update, {self.validation_s:.2g} s a validation, {self.final_s:.0f} s for the "
+            "final numbers."
+        )
+
+
+def measure_speed(
+    state: TrainState,
+    task: Task,
+    train_loader: TrainBatches,
+    val_loader: EvalBatches | None,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Speed:
+    """Time a few updates after a warm-up, and a few batches of validation; the state is as before, bit for bit.
+
+    Args:
+        state: A fresh run.
+        task: Its task.
+        train_loader: Its training batches.
+        val_loader: Its validation batches.
+        clock: Seconds; another one in tests.
+    """
+    began = clock()
+    times: list[float] = []
+    with rehearsal(state), closing(groups_forever(train_loader, state.updater.accumulate)) as groups:
+        for _ in range(_WARMUP_UPDATES + _UPDATES):
+            start = clock()
+            rehearse_update(state, task, next(groups))  # waits for the device, to learn the loss
+            times.append(clock() - start)
+            if len(times) > _WARMUP_UPDATES and clock() - began > _LONGEST_S:
+                break
+        update_s = median(times[_WARMUP_UPDATES:])
+        return Speed(update_s, 0.0 if val_loader is None else _validation_batch_s(state, task, val_loader, clock))
+
+
+def plan_epochs(
+    minutes: float,
+    speed: Speed,
+    *,
+    spent_s: float,
+    updates_per_epoch: int,
+    validation_batches: int,
+    final_batches: int,
+    validate_every: int = 1,
+) -> BudgetPlan:
+    """As many epochs as surely fit.
+
+    Args:
+        minutes: The whole time, from the start of the run to its last line.
+        speed: What was measured.
+        spent_s: Seconds that have passed already.
+        updates_per_epoch: Updates in an epoch.
+        validation_batches: Batches of a validation.
+        final_batches: Batches of the final evaluation.
+        validate_every: Epochs from one validation to the next.
+
+    Raises:
+        ConfigError: If not even one epoch fits; says how many minutes one needs.
+    """
+    validation_s = validation_batches * speed.validation_batch_s
+    final_s = _FINAL_S + _FINAL_PASSES * final_batches * speed.validation_batch_s
+    epoch_s = updates_per_epoch * speed.update_s
+
+    def needed_s(epochs: int) -> float:
+        return spent_s + (epochs * epoch_s + math.ceil(epochs / validate_every) * validation_s + final_s) / _SAFETY
+
+    if needed_s(1) > 60 * minutes:
+        raise ConfigError(
+            f"training.budget: {minutes:g} minutes do not hold one epoch of {updates_per_epoch} updates at "
+            f"{speed.update_s:.2g} s. Give {math.ceil(needed_s(1) / 6) / 10:g} minutes or more, or make the model or "
+            "the tiles smaller."
+        )
+    low, high = 1, 100_000  # the largest number of epochs that is not too long
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if needed_s(middle) <= 60 * minutes else (low, middle - 1)
+    return BudgetPlan(minutes, low, updates_per_epoch, speed.update_s, validation_s, final_s, spent_s)
+
+
+def _validation_batch_s(state: TrainState, task: Task, loader: EvalBatches, clock: Callable[[], float]) -> float:
+    marks = [clock()]
+
+    def go_on() -> bool:
+        marks.append(clock())
+        return len(marks) <= _VALIDATION_BATCHES
+
+    validate(state.model, task, loader, device=state.device, autocast=state.updater.autocast, after_batch=go_on)
+    return median(after - before for before, after in itertools.pairwise(marks))

@@ -1,0 +1,80 @@
+"""The minutes a run may take, turned into epochs before its first one; a resumed run keeps the plan."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from maskwright.devices import seed_everything
+
+if TYPE_CHECKING:
+    from maskwright.tracking.folder import RunFolder
+    from maskwright.training import Trainer
+    from maskwright.workflows.assemble import Parts
+
+__all__ = ["within_budget"]
+
+
+def within_budget(
+    parts: Parts,
+    folder: RunFolder,
+    began_s: float,
+    build: Callable[[Parts], tuple[Trainer, Any]],
+    *,
+    say: Callable[[str], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> Parts:
+    """The parts of a run, its epochs laid out by ``training.budget``; unchanged where there is none.
+
+    The plan stands in run.json as ``budget``. A run that has one is not measured again, so that it resumes exactly.
+
+    Args:
+        parts: The run as its settings say.
+        folder: Its folder.
+        began_s: When it began, by ``clock``.
+        build: Makes a trainer without a folder, and its loaders (training, others by part), to be measured.
+        say: Called with the plan in words.
+        clock: Seconds.
+
+    Raises:
+        ConfigError: If not even one epoch fits.
+    """
+    training = parts.experiment.training
+    if training.budget is None:
+        return parts
+    recorded = folder.record.load().get("budget")
+    if recorded is None:
+        recorded = _planned(parts, training.budget, began_s, build, say, clock)
+        folder.record.update(budget=recorded)
+        seed_everything(training.seed)  # the network of the run begins as if nothing had been measured
+    laid_out = training.model_copy(update={"epochs": int(recorded["epochs"])})
+    return replace(parts, experiment=parts.experiment.model_copy(update={"training": laid_out}))
+
+
+def _planned(
+    parts: Parts,
+    minutes: float,
+    began_s: float,
+    build: Callable[[Parts], tuple[Trainer, Any]],
+    say: Callable[[str], None],
+    clock: Callable[[], float],
+) -> dict[str, Any]:
+    from maskwright.training.budget import measure_speed, plan_epochs
+
+    training = parts.experiment.training
+    trainer, (train_loader, eval_loaders) = build(parts)
+    speed = measure_speed(trainer.state, parts.task, train_loader, eval_loaders["val"], clock=clock)
+    validation, test = len(eval_loaders["val"]), len(eval_loaders["test"])
+    plan = plan_epochs(
+        minutes,
+        speed,
+        spent_s=clock() - began_s,
+        updates_per_epoch=-(-len(train_loader) // training.accumulate),
+        validation_batches=validation,
+        final_batches=validation + test,
+        validate_every=training.validate_every,
+    )
+    say(f"{plan} They take the place of training.epochs: {training.epochs}.")
+    return plan.to_dict()
