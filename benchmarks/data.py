@@ -6,17 +6,17 @@ are not. The peers live in an environment of their own: ``make bench-setup``, th
     .venv-bench/bin/python benchmarks/data.py windows --size 8192
     .venv-bench/bin/python benchmarks/data.py augment
 
-Measured 2026-11-21 on a loaded machine (load 10 on 2 cores of an AMD EPYC, Zen 5): the load slows the readers that
-decode more than those that copy, so the ratios of windows are too high and decoding is too slow. torchgeo 0.8.1,
-albumentations 2.0.8; 8192 x 8192 px, windows and tiles of 256 px.
+Measured 2026-11-21 on 2 cores of an AMD EPYC (Zen 5), otherwise idle; torchgeo 0.8.1, albumentations 2.0.8, kornia 0.9;
+8192 x 8192 px, windows and tiles of 256 px. DEFLATE without predictor, and with GDAL's predictor for floats (3). A third
+run without predictor gave TorchGeo 372 windows/s and so the ratio 110 for bare windows: TorchGeo's speed varies most.
 
-    windows/s                              ratio        images/s, 1 and 3 bands            ratio
-    TorchGeo RandomGeoSampler        59     1.00        albumentations      389 / 171    1.00 / 1.00
-    rasterio, opened each time      200     3.37        torchvision v2      119 /  92    0.31 / 0.54
-    rasterio, kept open             566     9.54        kornia               79 /  74    0.20 / 0.44
-    numpy memory map              24933   420           Maskwright          448 / 251    1.15 / 1.47
-    Maskwright, bare windows      20462   345
-    Maskwright, finished batches   7278   123           decoding, once: 29 Mpx/s
+    windows/s, predictor 1 / 3                          ratio        images/s, 1 and 3 bands            ratio
+    TorchGeo RandomGeoSampler        294 /   267      1 /   1        albumentations     1598 / 619   1.00 / 1.00
+    rasterio, opened each time       401 /   257    1.4 / 1.0        torchvision v2      490 / 356   0.31 / 0.57
+    rasterio, kept open              457 /   427    1.6 / 1.6        kornia              257 / 188   0.16 / 0.30
+    numpy memory map               43796 / 45179    149 / 169        Maskwright         1766 / 794   1.10 / 1.28
+    Maskwright, bare windows       41878 / 43089    142 / 161
+    Maskwright, finished batches   10666 / 12296     36 /  46        decoding, once: 117 / 90 Mpx/s
 """
 
 from __future__ import annotations
@@ -42,13 +42,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", choices=("windows", "augment"))
     parser.add_argument("--size", type=int, default=8192, help="rows and columns of the raster")
+    parser.add_argument("--predictor", type=int, choices=(1, 3), default=1, help="of DEFLATE; 3 is GDAL's for floats")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1, help="of torch and OpenCV, for augment")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     if options.what == "windows":
         with tempfile.TemporaryDirectory() as folder:
-            _windows(Path(folder), options.size, options.rounds)
+            _windows(Path(folder), options.size, options.rounds, options.predictor)
     else:
         _augment(options.rounds, options.threads)
 
@@ -56,8 +57,8 @@ def main() -> None:
 # --- windows ----------------------------------------------------------------------------------------------------------
 
 
-def _windows(folder: Path, size: int, rounds: int) -> None:
-    paths = [_write(folder / f"site_{kind}.tif", size, seed) for seed, kind in enumerate(("DSM", "CHM"))]
+def _windows(folder: Path, size: int, rounds: int, predictor: int) -> None:
+    paths = [_write(folder / f"site_{kind}.tif", size, seed, predictor) for seed, kind in enumerate(("DSM", "CHM"))]
     from maskwright.data.cache import Cache
     from maskwright.data.sources.rasters import HeightRasters, Site
 
@@ -88,7 +89,7 @@ def _windows(folder: Path, size: int, rounds: int) -> None:
     )
 
 
-def _write(path: Path, size: int, seed: int) -> Path:
+def _write(path: Path, size: int, seed: int, predictor: int = 1) -> Path:
     import rasterio
     from affine import Affine
 
@@ -96,7 +97,7 @@ def _write(path: Path, size: int, seed: int) -> Path:
     profile = {
         "driver": "GTiff", "height": size, "width": size, "count": 1, "dtype": "float32", "crs": "EPSG:32633",
         "transform": Affine(1, 0, 400_000, 0, -1, 5_000_000), "nodata": -9999.0,
-        "compress": "deflate", "tiled": True, "blockxsize": 256, "blockysize": 256,
+        "compress": "deflate", "predictor": predictor, "tiled": True, "blockxsize": 256, "blockysize": 256,
     }  # fmt: skip
     with rasterio.open(path, "w", **profile) as raster:
         for row in range(0, size, 1024):
