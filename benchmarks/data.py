@@ -7,8 +7,8 @@ are not. The peers live in an environment of their own: ``make bench-setup``, th
     .venv-bench/bin/python benchmarks/data.py augment
 
 Measured 2026-11-21 on 2 cores of an AMD EPYC (Zen 5), otherwise idle; torchgeo 0.8.1, albumentations 2.0.8, kornia 0.9;
-8192 x 8192 px, windows and tiles of 256 px. DEFLATE without predictor, and with GDAL's predictor for floats (3). A third
-run without predictor gave TorchGeo 372 windows/s and so the ratio 110 for bare windows: TorchGeo's speed varies most.
+8192 x 8192 px, windows and tiles of 256 px. DEFLATE without predictor, and with GDAL's predictor for floats (3). A
+third run without predictor gave TorchGeo 372 windows/s and so the ratio 110 for bare windows: its speed varies most.
 
     windows/s, predictor 1 / 3                          ratio        images/s, 1 and 3 bands            ratio
     TorchGeo RandomGeoSampler        294 /   267      1 /   1        albumentations     1598 / 619   1.00 / 1.00
