@@ -9,23 +9,29 @@ import pydantic
 from pydantic import model_validator
 
 from maskwright.config.base import Field, Section, refuse
-from maskwright.config.data_parts import BalanceConfig, CacheConfig, LoaderConfig, TileConfig
+from maskwright.config.data_parts import (
+    AdaptiveNormalise,
+    BalanceConfig,
+    CacheConfig,
+    LoaderConfig,
+    MinMaxNormalise,
+    PercentileNormalise,
+    RobustNormalise,
+    StandardNormalise,
+    TileConfig,
+    share_faults,
+)
 from maskwright.config.images import ImagesData
 
 __all__ = [
-    "AdaptiveHeights",
     "AugmentConfig",
     "DataConfig",
     "HeightRastersData",
     "MetresNormalise",
-    "MinMaxHeights",
     "NormaliseConfig",
     "PerTileNormalise",
-    "PercentileHeights",
-    "RobustHeights",
     "SiteConfig",
     "SplitConfig",
-    "StandardHeights",
     "TerrainConfig",
 ]
 
@@ -88,54 +94,14 @@ class PerTileNormalise(Section):
     kind: Literal["per_tile"] = Field("per_tile", help="Stretch each tile to 0..1; for comparison.")
 
 
-class StandardHeights(Section):
-    """Mean 0 and deviation 1 over the training pixels; heights as they are, no reference surface."""
-
-    kind: Literal["standard"] = Field("standard", help="Mean and deviation of the training pixels, by band.")
-
-
-class MinMaxHeights(Section):
-    """0..1 between the least and the largest training height; heights as they are, no reference surface."""
-
-    kind: Literal["minmax"] = Field("minmax", help="Least and largest height of the training pixels, by band.")
-
-
-class PercentileHeights(Section):
-    """0..1 between two percentiles of the training heights, cut beyond; heights as they are, no reference surface."""
-
-    kind: Literal["percentile"] = Field("percentile", help="Two percentiles of the training pixels, by band.")
-    low: float = Field(2.0, ge=0, lt=100, unit="%", help="Percentile that becomes 0.")
-    high: float = Field(98.0, gt=0, le=100, unit="%", help="Percentile that becomes 1.")
-
-    @model_validator(mode="after")
-    def _low_is_low(self) -> PercentileHeights:
-        if self.low >= self.high:
-            raise ValueError(f"low: {self.low:g} % is not below high: {self.high:g} %")
-        return self
-
-
-class RobustHeights(Section):
-    """Median 0, divided by the distance of percentiles 1 and 99 of the training heights; no reference surface."""
-
-    kind: Literal["robust"] = Field("robust", help="Median and percentiles 1 and 99 of the training pixels, by band.")
-
-
-class AdaptiveHeights(Section):
-    """robust where training heights are skewed, wide or have outliers, else standard; no reference surface."""
-
-    kind: Literal["adaptive"] = Field(
-        "adaptive", help="robust where heights are skewed or have outliers, else standard."
-    )
-
-
 NormaliseConfig = Annotated[
     MetresNormalise
     | PerTileNormalise
-    | StandardHeights
-    | MinMaxHeights
-    | PercentileHeights
-    | RobustHeights
-    | AdaptiveHeights,
+    | StandardNormalise
+    | MinMaxNormalise
+    | PercentileNormalise
+    | RobustNormalise
+    | AdaptiveNormalise,
     pydantic.Field(discriminator="kind"),
 ]
 
@@ -166,12 +132,7 @@ class SplitConfig(Section):
 
     @model_validator(mode="after")
     def _shares_and_lists(self) -> SplitConfig:
-        faults = []
-        if min(self.shares) < 0 or abs(sum(self.shares) - 1.0) > 1e-6:
-            total = f"{list(self.shares)} add up to {sum(self.shares):g}"
-            faults.append(
-                f"shares: {total}. Give three shares from 0 to 1 that add up to 1, for example [0.7, 0.15, 0.15]"
-            )
+        faults = share_faults(self.shares)
         if self.by == "lists" and not (self.train and self.test):
             faults.append("by: lists needs the names of sites in train and in test (val may stay empty)")
         if self.by != "lists" and (self.train or self.val or self.test):

@@ -1,4 +1,4 @@
-"""Parts of the data section that every kind of data shares: tiles, cache, loader, balance."""
+"""Parts of the data section that every kind of data shares: tiles, cache, loader, balance, fitted normalisation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,28 @@ from pydantic import model_validator
 
 from maskwright.config.base import Field, Section
 
-__all__ = ["BalanceConfig", "CacheConfig", "LoaderConfig", "TileConfig"]
+__all__ = [
+    "AdaptiveNormalise",
+    "BalanceConfig",
+    "CacheConfig",
+    "LoaderConfig",
+    "MinMaxNormalise",
+    "PercentileNormalise",
+    "RobustNormalise",
+    "StandardNormalise",
+    "TileConfig",
+    "share_faults",
+]
+
+
+def share_faults(shares: tuple[float, float, float]) -> list[str]:
+    """What is wrong with the shares of train, val and test; empty if nothing is."""
+    if min(shares) >= 0 and abs(sum(shares) - 1.0) <= 1e-6:
+        return []
+    return [
+        f"shares: {list(shares)} add up to {sum(shares):g}. Give three shares from 0 to 1 that add up to 1, for "
+        "example [0.7, 0.15, 0.15]"
+    ]
 
 
 class TileConfig(Section):
@@ -76,4 +97,44 @@ class LoaderConfig(Section):
     )
     drop_last: bool = Field(
         False, help="Leave out the last batch of an epoch where it is smaller, for models that need full batches."
+    )
+
+
+class StandardNormalise(Section):
+    """Mean 0 and deviation 1 over the training pixels that count, band by band."""
+
+    kind: Literal["standard"] = Field("standard", help="Mean and deviation of the training pixels, by band.")
+
+
+class MinMaxNormalise(Section):
+    """0..1 between the least and the largest training value, band by band."""
+
+    kind: Literal["minmax"] = Field("minmax", help="Least and largest value of the training pixels, by band.")
+
+
+class PercentileNormalise(Section):
+    """0..1 between two percentiles of the training pixels, band by band; what lies beyond is cut."""
+
+    kind: Literal["percentile"] = Field("percentile", help="Two percentiles of the training pixels, by band.")
+    low: float = Field(2.0, ge=0, lt=100, unit="%", help="Percentile that becomes 0.")
+    high: float = Field(98.0, gt=0, le=100, unit="%", help="Percentile that becomes 1.")
+
+    @model_validator(mode="after")
+    def _low_is_low(self) -> PercentileNormalise:
+        if self.low >= self.high:
+            raise ValueError(f"low: {self.low:g} % is not below high: {self.high:g} %")
+        return self
+
+
+class RobustNormalise(Section):
+    """Median 0, divided by the distance of the percentiles 1 and 99 of the training pixels, band by band."""
+
+    kind: Literal["robust"] = Field("robust", help="Median and percentiles 1 and 99 of the training pixels, by band.")
+
+
+class AdaptiveNormalise(Section):
+    """robust for bands with a skewed or wide distribution or outliers, standard for the others."""
+
+    kind: Literal["adaptive"] = Field(
+        "adaptive", help="robust where values are skewed or have outliers, else standard."
     )

@@ -10,23 +10,29 @@ import pydantic
 from pydantic import model_validator
 
 from maskwright.config.base import Field, Section, refuse
-from maskwright.config.data_parts import BalanceConfig, CacheConfig, LoaderConfig, TileConfig
+from maskwright.config.data_parts import (
+    AdaptiveNormalise,
+    BalanceConfig,
+    CacheConfig,
+    LoaderConfig,
+    MinMaxNormalise,
+    PercentileNormalise,
+    RobustNormalise,
+    StandardNormalise,
+    TileConfig,
+    share_faults,
+)
 from maskwright.config.image_augment import ImageAugmentConfig
 from maskwright.config.labels import LabelsConfig, MaskLabels
 
 __all__ = [
-    "AdaptiveNormalise",
     "AutoNormalise",
     "ImageNormaliseConfig",
     "ImageSplitConfig",
     "ImageTileConfig",
     "ImagenetNormalise",
     "ImagesData",
-    "MinMaxNormalise",
     "PerTileImageNormalise",
-    "PercentileNormalise",
-    "RobustNormalise",
-    "StandardNormalise",
     "UnitNormalise",
 ]
 
@@ -56,46 +62,6 @@ class UnitNormalise(Section):
 
     kind: Literal["unit"] = Field("unit", help="Divide by the largest value of the type: 0..1.")
     largest: float | None = Field(None, gt=0, help="Divide by this; unset: 255 or 65535 by type. Needed for floats.")
-
-
-class StandardNormalise(Section):
-    """Mean 0 and deviation 1 over the training pixels that count, band by band."""
-
-    kind: Literal["standard"] = Field("standard", help="Mean and deviation of the training pixels, by band.")
-
-
-class MinMaxNormalise(Section):
-    """0..1 between the least and the largest training value, band by band."""
-
-    kind: Literal["minmax"] = Field("minmax", help="Least and largest value of the training pixels, by band.")
-
-
-class PercentileNormalise(Section):
-    """0..1 between two percentiles of the training pixels, band by band; what lies beyond is cut."""
-
-    kind: Literal["percentile"] = Field("percentile", help="Two percentiles of the training pixels, by band.")
-    low: float = Field(2.0, ge=0, lt=100, unit="%", help="Percentile that becomes 0.")
-    high: float = Field(98.0, gt=0, le=100, unit="%", help="Percentile that becomes 1.")
-
-    @model_validator(mode="after")
-    def _low_is_low(self) -> PercentileNormalise:
-        if self.low >= self.high:
-            raise ValueError(f"low: {self.low:g} % is not below high: {self.high:g} %")
-        return self
-
-
-class RobustNormalise(Section):
-    """Median 0, divided by the distance of the percentiles 1 and 99 of the training pixels, band by band."""
-
-    kind: Literal["robust"] = Field("robust", help="Median and percentiles 1 and 99 of the training pixels, by band.")
-
-
-class AdaptiveNormalise(Section):
-    """robust for bands with a skewed or wide distribution or outliers, standard for the others."""
-
-    kind: Literal["adaptive"] = Field(
-        "adaptive", help="robust where values are skewed or have outliers, else standard."
-    )
 
 
 class PerTileImageNormalise(Section):
@@ -152,12 +118,7 @@ class ImageSplitConfig(Section):
 
     @model_validator(mode="after")
     def _shares_and_lists(self) -> ImageSplitConfig:
-        faults = []
-        if min(self.shares) < 0 or abs(sum(self.shares) - 1.0) > 1e-6:
-            faults.append(
-                f"shares: {list(self.shares)} add up to {sum(self.shares):g}. Give three shares from 0 to 1 that add "
-                "up to 1, for example [0.7, 0.15, 0.15]"
-            )
+        faults = share_faults(self.shares)
         if self.by == "lists" and not (self.train and self.val):
             faults.append("by: lists needs the names of images in train and in val (test may stay empty)")
         if self.by != "lists" and (self.train or self.val or self.test):
