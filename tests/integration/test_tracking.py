@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,13 @@ pytestmark = pytest.mark.skipif(
 
 class PulledPlug(BaseException):
     """No chance to save anything."""
+
+
+class Unhurried(Callback):
+    """Gives a tiny run the time a sample of resources needs."""
+
+    def on_batch_begin(self, state: TrainState) -> None:
+        time.sleep(0.05)
 
 
 class PullPlug(Callback):
@@ -86,11 +94,11 @@ def test_a_killed_and_resumed_run_is_one_curve_in_tensorboard_and_one_run_in_mlf
     uri = (tmp_path / "mlruns").as_uri()
     followed = with_tracking(experiment, mlflow=True, mlflow_uri=uri, resources_every_s=0.1)
     with pytest.raises(PulledPlug):
-        train(followed, callbacks=[PullPlug(8)])
+        train(followed, callbacks=[Unhurried(), PullPlug(8)])
     (folder,) = find_runs(tmp_path / "outputs")
     first_epoch = read_events(folder.events, kinds=["epoch"])[0]["global_step"]
     assert 0 < first_epoch < 8  # steps behind the checkpoint are done again
-    outcome = resume(folder.path)
+    outcome = resume(folder.path, callbacks=[Unhurried()])
     last = 2 * first_epoch
     assert outcome.finished
     assert steps_of(folder, "step/loss") == list(range(1, last + 1))
