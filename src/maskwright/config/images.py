@@ -24,6 +24,7 @@ from maskwright.config.data_parts import (
 )
 from maskwright.config.image_augment import ImageAugmentConfig
 from maskwright.config.labels import LabelsConfig, MaskLabels
+from maskwright.config.pseudo_labels import ExtraConfig
 
 __all__ = [
     "AutoNormalise",
@@ -102,6 +103,11 @@ class ImageSplitConfig(Section):
     group_pattern: str | None = Field(
         None,
         help="Regular expression; what its first bracket finds in an image's name is its group, for example (.*)_\\d+.",
+    )
+    copies: Literal["together", "ignore"] = Field(
+        "together",
+        help="Images that are copies or near copies of each other, as exposures of one part or frames of one film are: "
+        "together keeps them in one part where images are divided at random, ignore divides them like others.",
     )
     stratify: bool = Field(True, help="Divide images with and without foreground in the same shares.")
     buffer_px: int | None = Field(
@@ -193,6 +199,9 @@ class ImagesData(Section):
     balance: BalanceConfig = Field(default_factory=BalanceConfig, help="Which training tiles come more often.")
     cache: CacheConfig = Field(default_factory=CacheConfig, help="Decoded images on disk.")
     loader: LoaderConfig = Field(default_factory=LoaderConfig, help="How batches are made.")
+    extra: ExtraConfig = Field(
+        default_factory=ExtraConfig, help="Images with masks made by a model, for the training part alone."
+    )
 
     @model_validator(mode="after")
     def _data_is_named(self) -> ImagesData:
@@ -203,5 +212,7 @@ class ImagesData(Section):
             faults.append(f"bands: {list(self.bands)} names a band twice. Name each band once")
         if self.resize_px is not None and min(self.resize_px) < 16:
             faults.append(f"resize_px: {list(self.resize_px)} is too small. Give rows and columns of at least 16 px")
+        if self.extra.folder is not None and self.extra.weight != 1 and self.balance.by == "foreground":
+            faults.append("extra.weight: balance.by: foreground decides how often tiles come. Set it to 1")
         refuse(faults)
         return self

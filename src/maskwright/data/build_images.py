@@ -12,6 +12,7 @@ import numpy as np
 from maskwright.config.images import ImageNormaliseConfig, ImagesData
 from maskwright.config.labels import CocoLabels, LabelsConfig, MaskLabels, PointLabels, VectorLabels, YoloLabels
 from maskwright.data.cache import Cache, recipe_key
+from maskwright.data.extra import extra_names, read_extra, with_extra
 from maskwright.data.sources.class_masks import find_class_masks, open_class_masks
 from maskwright.data.sources.classes import Form
 from maskwright.data.sources.folders import ImageFolder, find_images, find_masks, some
@@ -35,6 +36,7 @@ from maskwright.types import Place
 if TYPE_CHECKING:
     from maskwright.data.band_statistics import BandStatistics
     from maskwright.data.normalise import BandNormaliser, PerTileBands
+    from maskwright.data.sources.interface import Scene
 
 __all__ = [
     "LABELS",
@@ -79,6 +81,8 @@ def open_images(config: ImagesData, form: Form | None, cache: Cache) -> ImageSce
         for name, path in found.images.items()
         if name in labels.labels
     ]
+    if config.extra.folder is not None:
+        items += read_extra(config.extra.folder, labels.classes)
     return ImageScenes(
         items,
         image_format(config),
@@ -224,11 +228,13 @@ def split_images(config: ImagesData, source: ImageScenes, previous: Split | None
     Raises:
         DataError: If they cannot be divided so, with advice.
     """
-    split, tiles = config.split, config.tiles
-    by = _way(config, source, previous)
+    split, tiles, extra = config.split, config.tiles, extra_names(source)
+    scenes = [scene for scene in source.scenes if scene.name not in extra]
+    items = [item for item in source.items if item.name not in extra]
+    by = _way(config, scenes, items, previous)
     if by == "blocks":
-        return build_split(
-            source.scenes,
+        divided = build_split(
+            scenes,
             source.valid_share,
             tile_px=tiles.size_px,
             overlap_px=tiles.overlap_px,
@@ -239,34 +245,47 @@ def split_images(config: ImagesData, source: ImageScenes, previous: Split | None
             buffer_px=split.buffer_px,
             previous=previous,
         )
-    return build_image_split(
-        source.scenes,
-        source.valid_share,
-        tile_px=tiles.size_px,
-        overlap_px=tiles.overlap_px,
-        min_valid=tiles.min_valid,
-        by=by,
-        shares=split.shares,
-        seed=split.seed,
-        named=_named(by, config, source),
-        ids_of=_ids_of(source) if split.stratify else None,
-        previous=previous,
-    )
+    else:
+        divided = build_image_split(
+            scenes,
+            source.valid_share,
+            tile_px=tiles.size_px,
+            overlap_px=tiles.overlap_px,
+            min_valid=tiles.min_valid,
+            by=by,
+            shares=split.shares,
+            seed=split.seed,
+            named=_named(by, config, items),
+            ids_of=_ids_of(source) if split.stratify else None,
+            previous=previous,
+            copies=_copies(source, len(scenes)) if split.copies == "together" and by in ("image", "group") else (),
+        )
+    if not extra:
+        return divided
+    return with_extra(divided, source, overlap_px=tiles.overlap_px, min_valid=tiles.min_valid)
 
 
-def _way(config: ImagesData, source: ImageScenes, previous: Split | None) -> str:
+def _copies(source: ImageScenes, labelled: int) -> list[tuple[int, int]]:
+    """Pairs among the first ``labelled`` images that show the same; images with made masks stand behind them."""
+    from maskwright.data.copies import image_copies
+
+    exact, near = image_copies(source)
+    return [(copy.first, copy.second) for copy in (*exact, *near) if max(copy.first, copy.second) < labelled]
+
+
+def _way(config: ImagesData, scenes: Sequence[Scene], items: Sequence[ImageItem], previous: Split | None) -> str:
     split = config.split
     if split.by != "auto":
         return split.by
     if _split_files(config):
         return "files"
-    if len({item.part for item in source.items} & {"train", "val", "test"}) > 1:
+    if len({item.part for item in items} & {"train", "val", "test"}) > 1:
         return "folders"
     if previous is not None and previous.by in ("image", "group", "blocks"):
         return previous.by
-    if len(source.scenes) < _FEW_RASTERS and all(scene.grid.is_georeferenced for scene in source.scenes):
+    if len(scenes) < _FEW_RASTERS and all(scene.grid.is_georeferenced for scene in scenes):
         return "blocks"
-    return "group" if any(item.group is not None for item in source.items) else "image"
+    return "group" if any(item.group is not None for item in items) else "image"
 
 
 def _split_files(config: ImagesData) -> dict[str, Path]:
@@ -274,10 +293,10 @@ def _split_files(config: ImagesData) -> dict[str, Path]:
     return {} if folder is None else find_split_files(folder)
 
 
-def _named(by: str, config: ImagesData, source: ImageScenes) -> NamedParts | None:
-    images = {item.name: item.path for item in source.items}
+def _named(by: str, config: ImagesData, items: Sequence[ImageItem]) -> NamedParts | None:
+    images = {item.name: item.path for item in items}
     if by == "folders":
-        parts = {item.name: item.part for item in source.items if item.part is not None}
+        parts = {item.name: item.part for item in items if item.part is not None}
         if not parts:
             raise DataError(
                 "data.split.by: folders needs folders named train, val and test around or inside the folder of images, "

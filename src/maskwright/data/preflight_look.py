@@ -1,4 +1,4 @@
-"""One image measured: values, texture, blank borders, foreground, objects, and a small likeness for comparisons."""
+"""One image measured: values, texture, blank borders, foreground, objects."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LIKENESS_PX", "Look", "blank_border", "difference_hash", "grey", "look_at", "object_diameters", "shrunk"]
+from maskwright.data.copies import grey
 
-LIKENESS_PX = 48
+__all__ = ["Look", "blank_border", "look_at", "object_diameters"]
+
 _PERCENTILES = (0.0, 1.0, 50.0, 99.0, 100.0)
 _SENTINELS = (-9999.0, -32768.0, -32767.0, -999.0, -99999.0, 65535.0, 1e20, -1e20)
 _HUGE = 1e30  # values beyond are nodata of someone
@@ -37,8 +38,6 @@ class Look:
         blank_share: Share 0..1 of the image that is one plain colour joined to its border and counts.
         blank_value: That colour's value in the first band; NaN if there is none.
         sentinels: Values that usually mean "not measured" but count here, with their share 0..1 of the image.
-        likeness: (48, 48) float32 grey miniature.
-        code: 64-bit difference hash.
         classes: Class id to its pixels that count.
         diameters: Diameter in pixels of each object of the foreground, as circles of the same area.
     """
@@ -57,8 +56,6 @@ class Look:
     blank_share: float
     blank_value: float
     sentinels: dict[float, float]
-    likeness: NDArray[np.float32]
-    code: int
     classes: dict[int, int] = field(default_factory=dict)
     diameters: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
@@ -106,34 +103,9 @@ def look_at(
         blank_share=float(blank.mean()) if blank.size else 0.0,
         blank_value=blank_value,
         sentinels=_sentinels(counted, valid.size),
-        likeness=shrunk(picture, LIKENESS_PX, LIKENESS_PX),
-        code=difference_hash(picture),
         classes=dict(classes or {}),
         diameters=np.zeros(0) if marked is None else object_diameters(marked),
     )
-
-
-def grey(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(H, W) float32 mean of the first three bands; pixels that do not count take the mean of those that do."""
-    picture: NDArray[np.float32] = values[:3].astype(np.float32).mean(axis=0)
-    if not valid.all():
-        picture = np.where(valid, picture, picture[valid].mean() if valid.any() else 0.0).astype(np.float32)
-    return picture
-
-
-def shrunk(picture: NDArray[np.float32], rows: int, cols: int) -> NDArray[np.float32]:
-    """(rows, cols) float32: averages over areas, as a picture seen from afar."""
-    import cv2
-
-    small: NDArray[np.float32] = cv2.resize(picture, (cols, rows), interpolation=cv2.INTER_AREA).astype(np.float32)
-    return small
-
-
-def difference_hash(picture: NDArray[np.float32]) -> int:
-    """64 bits: whether each of 8 x 8 areas is brighter than its neighbour to the left (dHash)."""
-    small = shrunk(picture, 8, 9)
-    bits = (small[:, 1:] > small[:, :-1]).ravel()
-    return int(np.packbits(bits).view(">u8")[0])
 
 
 def blank_border(values: NDArray[Any], valid: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], float]:

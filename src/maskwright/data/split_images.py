@@ -65,6 +65,7 @@ def build_image_split(
     named: NamedParts | None = None,
     ids_of: Callable[[str], Sequence[int]] | None = None,
     previous: Split | None = None,
+    copies: Sequence[tuple[int, int]] = (),
 ) -> Split:
     """Divide whole images. The same input always gives the same split.
 
@@ -82,6 +83,8 @@ def build_image_split(
         ids_of: Scene to the classes found in it, so that each class is divided in the same shares; None: any image
             is as good as any other.
         previous: An earlier split; images it holds keep their part. Not used where parts are named.
+        copies: Pairs of indices of images that show the same. They stay together where images are divided at random,
+            unless the earlier split has them in different parts.
 
     Raises:
         DataError: If there are too few images, no tile with enough pixels, or the named parts do not fit the images.
@@ -89,13 +92,12 @@ def build_image_split(
     wish = _Wish(by, shares, seed, tile_px, overlap_px, min_valid)
     if not scenes:
         raise DataError("There is no image to divide. Set data.folder or data.images.")
-    units = _units(scenes)
     notes: list[str] = []
     if named is not None:
-        part_of, more = _by_name(scenes, units, named, wish, ids_of)
+        part_of, more = _by_name(scenes, _units(scenes), named, wish, ids_of)
         notes += [*named.notes, *more]
     else:
-        part_of, notes = _at_random(scenes, units, wish, ids_of, previous)
+        part_of, notes = _at_random(scenes, copies, wish, ids_of, previous)
     regions = [Region(scene.name, part_of[scene.name], scene.grid.window) for scene in scenes if scene.name in part_of]
     tiles, unused = _tiles(scenes, valid_share, part_of, wish)
     if unused:
@@ -145,7 +147,7 @@ def _tiles(
 # --- what stays together ----------------------------------------------------------------------------------------------
 
 
-def _units(scenes: Sequence[Scene]) -> list[_Unit]:
+def _units(scenes: Sequence[Scene], copies: Sequence[tuple[int, int]] = ()) -> list[_Unit]:
     """Indices of images that no split may treat apart, in the order of their first images."""
     group = list(range(len(scenes)))
 
@@ -157,7 +159,7 @@ def _units(scenes: Sequence[Scene]) -> list[_Unit]:
 
     first_of: dict[str, int] = {}
     pairs = [(first_of.setdefault(scene.ground, index), index) for index, scene in enumerate(scenes)]
-    for first, second in [*pairs, *_overlapping(scenes)]:
+    for first, second in [*pairs, *_overlapping(scenes), *copies]:
         low, high = sorted((root(first), root(second)))
         group[high] = low
     members: defaultdict[int, list[int]] = defaultdict(list)
@@ -193,15 +195,28 @@ def _overlapping(scenes: Sequence[Scene]) -> list[tuple[int, int]]:
 
 def _at_random(
     scenes: Sequence[Scene],
-    units: Sequence[_Unit],
+    copies: Sequence[tuple[int, int]],
     wish: _Wish,
     ids_of: Callable[[str], Sequence[int]] | None,
     previous: Split | None,
 ) -> tuple[dict[str, str], list[str]]:
     kept, notes = _kept(scenes, previous)
+    together, apart = _not_parted(copies, [kept.get(scene.name) for scene in scenes])
+    if apart:
+        notes.append(
+            f"{len(apart)} pairs of copies lie in different parts of the earlier split and stay there: "
+            f"{some(f'{scenes[a].name} and {scenes[b].name}' for a, b in apart)}; data.split.keep: none divides afresh"
+        )
+    units = _units(scenes, together)
+    if together:
+        alike = len({index for pair in together for index in pair})
+        notes.append(
+            f"{alike} images are copies or near copies of others; those that show the same stay in one part "
+            "(data.split.copies)"
+        )
     needed = sum(share > 0 for share in wish.shares)
     if len(units) < needed:
-        raise DataError(_too_few_text(len(units), len(scenes), needed))
+        raise DataError(_too_few_text(len(units), len(scenes), needed, bool(together)))
     part_of_unit: dict[_Unit, str] = {}
     for unit in units:
         earlier = sorted({(kept[name], name) for index in unit if (name := scenes[index].name) in kept})
@@ -212,6 +227,30 @@ def _at_random(
     strata = _strata(scenes, units, ids_of)
     part_of_unit.update(_divided(strata, wish.share_by_part, part_of_unit, seeded(wish.seed, "images")))
     return {scenes[index].name: part for unit, part in part_of_unit.items() for index in unit}, notes
+
+
+def _not_parted(
+    copies: Sequence[tuple[int, int]], part_of: Sequence[str | None]
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Pairs that may be joined, and those that an earlier split has in different parts, also over a third image."""
+    known: dict[int, set[str]] = {}  # of each image that was met, the parts of all joined with it; one set for all
+    members: dict[int, list[int]] = {}
+    together, apart = [], []
+    for first, second in copies:
+        for index in (first, second):
+            part = part_of[index]
+            known.setdefault(index, set() if part is None else {part})
+            members.setdefault(index, [index])
+        joined = known[first] | known[second]
+        if len(joined) > 1:
+            apart.append((first, second))
+            continue
+        together.append((first, second))
+        if members[first] is not members[second]:
+            everyone = members[first] + members[second]
+            for index in everyone:
+                members[index], known[index] = everyone, joined
+    return together, apart
 
 
 def _kept(scenes: Sequence[Scene], previous: Split | None) -> tuple[dict[str, str], list[str]]:
@@ -366,11 +405,12 @@ def _refuse_empty(
             )
 
 
-def _too_few_text(units: int, images: int, needed: int) -> str:
+def _too_few_text(units: int, images: int, needed: int, has_copies: bool) -> str:
     what = f"{images} images" if units == images else f"{images} images in {units} groups that stay together"
+    copies = " If they only look like copies of each other, set data.split.copies: ignore." if has_copies else ""
     return (
         f"{what} cannot be divided into {needed} parts. Add images, set a share to 0 (data.split.shares), or cut the "
-        "images themselves with data.split.by: blocks."
+        f"images themselves with data.split.by: blocks.{copies}"
     )
 
 

@@ -207,3 +207,33 @@ def test_the_summary_counts_images() -> None:
     assert text.startswith("Split by whole images: tiles of 32 px")
     assert "images" in text.splitlines()[1]
     assert text.splitlines()[2].split() == ["train", "28", "70.0%", "70.0%", "7"]
+
+
+def test_copies_stay_together_and_the_notes_say_so() -> None:
+    scenes = [photo(f"{index:03}") for index in range(40)]
+    copies = [(index, index + 20) for index in range(20)] + [(0, 1)]
+    made = split(scenes, copies=copies)
+    part_of = parts(made)
+    assert all(part_of[scenes[a].name] == part_of[scenes[b].name] for a, b in copies)
+    assert made.notes == (
+        "40 images are copies or near copies of others; those that show the same stay in one part (data.split.copies)",
+    )
+
+
+def test_copies_that_an_earlier_split_parted_stay_where_they_are() -> None:
+    scenes = [photo(f"{index:03}") for index in range(20)]
+    earlier = split(scenes)
+    first = {part: next(i for i, s in enumerate(scenes) if parts(earlier)[s.name] == part) for part in ("train", "val")}
+    newcomer = [*scenes, photo("new")]
+    chain = [(first["train"], 20), (first["val"], 20)]  # the new image looks like both
+    made = split(newcomer, previous=earlier, copies=chain)
+    assert all(parts(made)[name] == part for name, part in parts(earlier).items())
+    assert parts(made)["new"] == "train"  # with the first it was joined to
+    assert "1 pairs of copies lie in different parts of the earlier split" in made.notes[0]
+    assert "data.split.keep: none divides afresh" in made.notes[0]
+
+
+def test_a_film_of_one_scene_is_refused_with_advice() -> None:
+    scenes = [photo(f"{index:03}") for index in range(10)]
+    with pytest.raises(DataError, match=r"10 images in 1 groups .* set data\.split\.copies: ignore"):
+        split(scenes, copies=[(index, index + 1) for index in range(9)])

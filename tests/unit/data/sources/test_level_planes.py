@@ -51,6 +51,15 @@ def test_a_scene_read_often_gives_the_same_bits_from_one_more_plane(site: Site, 
     assert same(before, samples(pickle.loads(pickle.dumps(source))))
 
 
+def test_the_bytes_foretold_are_those_on_disk_once_all_is_read(site: Site, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    source = HeightRasters([site], cache=cache)
+    assert source.cache_bytes == 3 * 150 * 210 * 4  # surface, canopy, and the surface as the network sees it
+    read_all(source)
+    planes = [entry.bytes for entry in cache.entries() if not entry.note.startswith("reference")]
+    assert source.cache_bytes == sum(planes) - 128 * len(planes)
+
+
 def test_another_scale_gets_a_plane_of_its_own(site: Site, tmp_path: Path) -> None:
     source = HeightRasters([site], cache=Cache(tmp_path / "cache"))
     read_all(source)
