@@ -46,7 +46,7 @@ def check(
     from maskwright.workflows.check import check as check_data
 
     with progress_bar(quiet=json) as progress:
-        outcome = check_data(data, out, show_augmented=show_augmented, progress=progress)
+        outcome = check_data(data, out, show_augmented=show_augmented, progress=progress, own_process=True)
     if json:
         typer.echo(json_module.dumps(outcome.facts, indent=2))
         return outcome.exit_code(strict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from maskwright.config import Experiment, load_experiment
 from maskwright.data.build import build_source, build_split_of
+from maskwright.data.copies import Copy, exact_copies, image_copies
 from maskwright.data.preflight import (
     Finding,
     fault_findings,
@@ -22,7 +23,7 @@ from maskwright.data.preflight import (
     note_findings,
     size_findings,
 )
-from maskwright.data.preflight_copies import Copy, copy_findings, exact_copies, near_copies
+from maskwright.data.preflight_copies import copy_findings
 from maskwright.data.preflight_labels import balance_findings, empty_findings, object_findings, outside_findings
 from maskwright.data.preflight_look import Look
 from maskwright.data.preflight_odd import Odd, oddest
@@ -37,6 +38,7 @@ from maskwright.data.preflight_values import (
 from maskwright.data.regions import PARTS, Split
 from maskwright.data.sources.images import ImageScenes
 from maskwright.data.splits import assert_apart
+from maskwright.devices import settle_process
 from maskwright.errors import MaskwrightError
 from maskwright.files import write_json, write_text
 from maskwright.workflows.assemble import Parts, assemble, gap_shares
@@ -126,7 +128,12 @@ class CheckOutcome:
 
 
 def check(
-    target: Path, out: Path | None = None, *, show_augmented: int = 0, progress: _Progress | None = None
+    target: Path,
+    out: Path | None = None,
+    *,
+    show_augmented: int = 0,
+    progress: _Progress | None = None,
+    own_process: bool = False,
 ) -> CheckOutcome:
     """Check a folder of data or an experiment, and write a page and a JSON file.
 
@@ -135,6 +142,8 @@ def check(
         out: Folder for ``check.html`` and ``check.json``; None: ``check_NAME`` in the working folder.
         show_augmented: Training samples drawn as augmentation leaves them.
         progress: Called with (done, total, what).
+        own_process: True if the process exists for this check alone, so that its threads and its memory may be settled
+            as a training settles them; else the forecast is that of the host's threads.
 
     Raises:
         MaskwrightError: If the page cannot be written. What is wrong with the data is told in the page.
@@ -144,6 +153,7 @@ def check(
     name = target.resolve().stem if target.is_file() else target.resolve().name
     out = out or Path(f"check_{name}")
     experiment, faults = _experiment(target)
+    settle_process(None if experiment is None else experiment.training.threads, own_process)
     done = Checked(findings=faults) if experiment is None else check_experiment(experiment, progress=progress)
     augmented = _augmented(done, show_augmented) if show_augmented else None
     findings = in_order(done.findings)
@@ -283,19 +293,13 @@ def _class_sums(source: ImageScenes, rows: list[NDArray[np.int64]]) -> tuple[NDA
 def _copies(done: Checked) -> None:
     source, eyes = _given(done.source), _given(done.eyes)
     scenes = source.scenes
-    facts = source.describe()
-    # Of an image the first file is the picture itself; equal masks mean nothing.
-    hashes = [str(facts[scene.name]["files"][0]["sha256"]) if facts[scene.name]["files"] else "" for scene in scenes]
-    exact = exact_copies(hashes)
-    near: list[Copy] = []
+    exact: Sequence[Copy]
+    near: Sequence[Copy] = ()
     if isinstance(source, ImageScenes):
-        known = {look.name: look for look in done.looks}
-        looks = [known.get(scene.name) for scene in scenes]
-        pairs = [
-            eyes.likeness(scene.name) if look is None else (look.code, look.likeness.ravel())
-            for scene, look in zip(scenes, looks, strict=True)
-        ]
-        near = near_copies(np.array([code for code, _ in pairs], np.uint64), np.stack([small for _, small in pairs]))
+        exact, near = image_copies(source)
+    else:
+        facts = source.describe()
+        exact = exact_copies([str(facts[scene.name]["files"][0]["sha256"]) for scene in scenes])
     parts = eyes.parts(done.split)
     done.findings += copy_findings(
         [scene.name for scene in scenes],

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.data.preflight_look import Look, difference_hash, grey, look_at, shrunk
+from maskwright.data.preflight_look import Look, look_at
 from maskwright.data.regions import PARTS, Split
 from maskwright.data.sources.images import ImageScenes
 from maskwright.data.sources.rasters import HeightRasters
@@ -24,7 +24,6 @@ AnySource = HeightRasters | ImageScenes
 _ONE_CLASS: RGB = (213, 94, 0)  # stands out from grey and green
 _WHOLE_PX = 4_000_000  # scenes up to this size are looked at as a whole
 _FEW_SCENES = 12  # of fewer scenes the tiles are looked at
-_LIKENESS_ROWS = 192  # rows of a large scene read for its miniature
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,17 +172,6 @@ class Eyes:
             return self.source.picture(place.scene, place.window)
         surface = self.source.surface(place.scene, place.window)
         return shade(surface, self._scenes[place.scene].grid.pixel_size_m)
-
-    def likeness(self, scene: str) -> tuple[int, NDArray[np.float32]]:
-        """Difference hash and (48 * 48,) miniature of a scene; of a large one from some of its rows."""
-        grid = self._scenes[scene].grid
-        if grid.height * grid.width <= _WHOLE_PX:
-            picture = grey(*self.values(Place(scene, grid.window)))
-        else:
-            rows = np.unique(np.linspace(0, grid.height - 1, _LIKENESS_ROWS).astype(int))
-            strips = [grey(*self.values(Place(scene, Window(int(row), 0, 1, grid.width)))) for row in rows]
-            picture = np.concatenate(strips)
-        return difference_hash(picture), shrunk(picture, 48, 48).ravel()
 
     @property
     def _canopy_only(self) -> bool:

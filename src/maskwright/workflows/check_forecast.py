@@ -116,7 +116,7 @@ def forecast(
     size = experiment.data.loader.batch_size
     batch_bytes = sum(part.numel() * part.element_size() for part in (batch.image, batch.target, batch.valid))
     memory = 16.0 * parameters + size * kept_bytes * _SCRATCH + 2.0 * batch_bytes / len(batch) * size
-    cache_bytes = _cache_bytes(source)
+    cache_bytes = source.cache_bytes
     keeping = experiment.checkpoints
     disk = cache_bytes + (keeping.max_checkpoints + 1) * 12.0 * parameters + 4.0 * parameters
     epochs, samples = experiment.training.epochs, len(train.plan)
@@ -272,19 +272,6 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
-
-
-def _cache_bytes(source: HeightRasters | ImageScenes) -> float:
-    pixels = sum(scene.grid.height * scene.grid.width for scene in source.scenes)
-    if isinstance(source, ImageScenes):
-        value_bytes = {"uint8": 1, "uint16": 2}.get(source.dtype, 4)
-        label_bytes = 2 if source.classes.form == "multilabel" else 1
-        return float(pixels * (source.in_channels * value_bytes + label_bytes))
-    planes = sum(
-        (1 if fact["surface"] == "chm" and not fact["terrain"] else 2) * fact["height_px"] * fact["width_px"]
-        for fact in source.describe().values()
-    )
-    return float(4 * planes)
 
 
 def _free_memory(device: torch.device) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from maskwright.config import Experiment
-from maskwright.devices import choose_device, choose_precision
+from maskwright.devices import choose_device, choose_precision, settle_process
 from maskwright.workflows.assemble import Parts, assemble
 from maskwright.workflows.check_forecast import Forecast, forecast, forecast_findings
 
@@ -54,16 +54,19 @@ class DryRun:
     lines: tuple[str, ...]
 
 
-def dry_run(experiment: Experiment, out: Path | None = None) -> DryRun:
+def dry_run(experiment: Experiment, out: Path | None = None, *, own_process: bool = False) -> DryRun:
     """Look at a training without doing it. No run folder is made.
 
     Args:
         experiment: The whole run.
         out: Folder for ``batch.png``, one real training batch with its masks; None: it is not drawn.
+        own_process: True if the process exists for this alone, so that its threads and its memory may be settled as a
+            training settles them.
 
     Raises:
         MaskwrightError: Whatever would stand in the training's way.
     """
+    settle_process(experiment.training.threads, own_process)
     parts = assemble(experiment)
     train, evals = loaders_of(parts)
     plan, batch = forecast(experiment, parts.task, parts.source, train, evals)

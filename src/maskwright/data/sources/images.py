@@ -259,6 +259,14 @@ class ImageScenes:
             f"count: {some(small, 5)}",
         )
 
+    @property
+    def cache_bytes(self) -> int:
+        """What all images and their masks take, decoded."""
+        value_bytes = {"uint8": 1, "uint16": 2}.get(self.dtype, 4)
+        label_bytes = 2 if self.classes.form == "multilabel" else 1
+        pixels = sum(scene.grid.height * scene.grid.width for scene in self.scenes)
+        return pixels * (self.in_channels * value_bytes + label_bytes)
+
     def describe(self) -> dict[str, dict[str, Any]]:
         """Facts about each image for the record of a run; plain values that JSON takes."""
         return {scene.name: self._describe(scene) for scene in self.scenes}

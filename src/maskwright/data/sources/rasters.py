@@ -197,6 +197,14 @@ class HeightRasters:
             self._references[scene] = self._build_reference(scene)
         return self._references[scene]
 
+    @property
+    def cache_bytes(self) -> int:
+        """What lies decoded on disk once all is read: the planes, and each surface again as the network sees it."""
+        return sum(
+            4 * plan.grid.height * plan.grid.width * (plan.shape[0] + self._is_levelled(plan))
+            for plan in self._plans.values()
+        )
+
     def describe(self) -> dict[str, dict[str, Any]]:
         """Facts about each site for the record of a run; plain values that JSON takes."""
         return {scene.name: self._describe(scene) for scene in self.scenes}
@@ -231,8 +239,9 @@ class HeightRasters:
     def _level(self, scene: str, window: Window) -> np.ndarray | None:
         """The surface less its reference as the network sees it, NaN where not measured; None unless kept at hand."""
         normaliser, reference = self.normaliser, self.reference(scene)
-        if reference is None or not isinstance(normaliser, MetresNormaliser):
+        if reference is None:
             return None
+        assert isinstance(normaliser, MetresNormaliser)
         surface, pixels = self._open(scene)[0], window.height * window.width
         plane = self._levels.plane(self._keys[scene], normaliser, surface, reference, pixels)
         return None if plane is None else _cut(plane[None], window)[0]
@@ -255,10 +264,14 @@ class HeightRasters:
             pixel_size_m = self._plan(scene).grid.pixel_size_m
             context_bands(around, self.context, pixel_size_m, valid, image[self._bands :])
 
+    def _is_levelled(self, plan: SitePlan) -> bool:
+        return plan.surface != "chm" and isinstance(self.normaliser, MetresNormaliser)
+
     def _build_reference(self, scene: str) -> ReferenceSurface | None:
         plan, normaliser = self._plan(scene), self.normaliser
-        if plan.surface == "chm" or not isinstance(normaliser, MetresNormaliser):
+        if not self._is_levelled(plan):
             return None
+        assert isinstance(normaliser, MetresNormaliser)
         cell_px = max(1.0, normaliser.reference_cell_m / plan.grid.pixel_size_m)
         percentile = normaliser.reference_percentile
         grid = plan.grid
@@ -318,7 +331,8 @@ class HeightRasters:
         plan, facts, grid = self._plan(scene.name), self._facts[scene.name], scene.grid
         normaliser = self.normaliser
         reference = "0"
-        if plan.surface != "chm" and isinstance(normaliser, MetresNormaliser):
+        if self._is_levelled(plan):
+            assert isinstance(normaliser, MetresNormaliser)
             reference = f"percentile {normaliser.reference_percentile:g} of cells of {normaliser.reference_cell_m:g} m"
         return {
             "height_px": grid.height,
