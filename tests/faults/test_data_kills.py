@@ -95,6 +95,26 @@ def test_masks_killed_in_the_middle_go_on(canopy: Path, tmp_path: Path) -> None:
             assert np.array_equal(one.read(), other.read())
 
 
+def test_aligning_killed_inside_the_second_raster_goes_on_with_it(canopy: Path, tmp_path: Path) -> None:
+    shifted = canopy / "a_CHM.tif"
+    with rasterio.open(shifted) as file:
+        values, profile = file.read(), file.profile
+    profile.update(transform=Affine(1, 0, 5e5 + 0.5, 0, -1, 5e6), compress="deflate")
+    with rasterio.open(shifted, "w", **profile) as file:
+        file.write(values)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    words = ["prepare", "align", str(canopy), "--out"]
+    assert main([*words, str(whole)]) == 0
+    killed([*words, str(broken)], "maskwright.workflows.prepare_align", "read_onto", 0)
+    assert sorted(contents(broken)) == ["a_DSM.tif"]  # the finished one; of the other nothing under its name
+    made = (broken / "a_DSM.tif").stat().st_mtime_ns
+    assert main([*words, str(broken)]) == 0
+    assert contents(broken) == contents(whole)
+    assert (broken / "a_DSM.tif").stat().st_mtime_ns == made
+    with rasterio.open(broken / "a_DSM.tif") as one, rasterio.open(broken / "a_CHM.tif") as other:
+        assert one.transform == other.transform
+
+
 def test_decoding_killed_in_the_middle_starts_anew_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
