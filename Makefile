@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 WORKERS ?= auto
 
-.PHONY: setup demo test test-all check format bench bench-setup clean
+.PHONY: setup demo test test-all check docs format bench bench-setup clean
 
 setup: $(READY)
 
@@ -37,6 +37,11 @@ test: check
 test-all: check
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --ignore tests/architecture
 
+# No network is needed: the theme brings its own fonts and scripts.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	@echo "Open site/index.html"
+
 format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -55,4 +60,4 @@ bench: bench-setup
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BENCH)/bin/python $$script || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(BENCH) demo outputs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(BENCH) demo outputs site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
