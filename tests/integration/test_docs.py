@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from maskwright.cli.main import main
+from maskwright.cli.main import COMMANDS, main
 from maskwright.data.synthetic import write_forest
 from maskwright.data.synthetic_images import write_pictures
 
@@ -96,6 +97,22 @@ def test_checking_in_a_pipeline_says_what_it_found(place: Path, capsys: pytest.C
     assert main(words) in (0, 3)
     assert (place / "checked" / "check.json").is_file()
     assert '"findings"' in capsys.readouterr().out
+
+
+def test_every_name_that_earlier_systems_are_sent_to_exists() -> None:
+    page = (ROOT / "docs/explanation/coming_from.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"`(maskwright(?:\.\w+)+)`", page))
+    assert len(names) > 50
+    for name in sorted(names):
+        module, _, attribute = name.rpartition(".")
+        found = importlib.import_module(module)
+        assert hasattr(found, attribute) or importlib.import_module(name), name
+
+
+def test_every_command_named_in_the_pages_exists() -> None:
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        for name in re.findall(r"`maskwright ([a-z-]+)", page.read_text(encoding="utf-8")):
+            assert name in COMMANDS, (page.name, name)
 
 
 def test_the_pages_build_without_a_broken_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
