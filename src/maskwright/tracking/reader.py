@@ -11,6 +11,7 @@ from maskwright.tracking.events import EventTail
 from maskwright.tracking.folder import RunFolder
 from maskwright.tracking.history import read_history
 from maskwright.tracking.manifest import Manifest, read_manifest
+from maskwright.tracking.overview import EventOverview
 
 __all__ = ["RunReader", "open_run"]
 
@@ -29,6 +30,7 @@ class RunReader:
         self.folder = RunFolder.open(path)
         self._tail = EventTail(self.folder.events)
         self._rows: list[dict[str, Any]] = []
+        self._overview = EventOverview(self.folder.events)
 
     def status(self) -> dict[str, Any]:
         """The fields of run.json with ``status`` as it really is, and ``alive``.
@@ -46,6 +48,18 @@ class RunReader:
         """All events so far, of the given kinds only if any are named."""
         self._rows.extend(self._tail.read())
         return [row for row in self._rows if kinds is None or row.get("kind") in kinds]
+
+    def overview(self) -> EventOverview:
+        """The events so far in bounded memory, for runs of any length: steps as curves, the newest rows of each kind.
+
+        Raises:
+            RunError: If the log cannot be read.
+        """
+        try:
+            self._overview.update()
+        except OSError as cause:
+            raise RunError(f"{self.folder.events} cannot be read: {cause.strerror}.") from cause
+        return self._overview
 
     def checkpoints(self) -> Manifest:
         """The checkpoints; an empty manifest before the first. Raises CheckpointError if the manifest is damaged."""
