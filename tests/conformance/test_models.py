@@ -31,7 +31,7 @@ from maskwright.config.model import (
 from maskwright.errors import ModelError
 from maskwright.models import MODELS, build_model, enable_gradient_checkpointing
 from maskwright.models.droppath import DropPath
-from maskwright.prediction.predictor import fold_batch_norm
+from maskwright.prediction.member import fold_batch_norm
 
 TINY = {"base_channels": 4, "depth": 2}
 TINY_DEEPLAB: dict[str, Any] = {"aspp_channels": 8, "aspp_rates": (1, 2), "low_level_channels": 4}

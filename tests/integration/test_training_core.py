@@ -225,11 +225,20 @@ def test_a_run_without_a_checkpoint_begins_anew(tmp_path: Path) -> None:
     assert_same_run(trainer, fresh)
 
 
-def test_resuming_with_another_plan_is_refused(tmp_path: Path) -> None:
+def test_resuming_with_another_plan_is_refused_but_more_epochs_are_trained(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "plan")
-    trainer_for(folder, StopAfter(epochs=1)).train()
-    with pytest.raises(CheckpointError, match="epochs was 4 and is 9"):
-        trainer_for(folder, epochs=9).resume()
+    trainer_for(folder, StopAfter(epochs=2)).train()
+    with pytest.raises(CheckpointError, match="2 epochs behind it, and the run is to have 1"):
+        trainer_for(folder, epochs=1).resume()
+    longer = trainer_for(folder, epochs=5)
+    longer.resume()
+    assert len(longer.train().history) == 5
+    (warning,) = [row["message"] for row in read_events(folder.events, kinds=["warning"])]
+    assert warning.startswith("The run was planned for 4 epochs and now has 5: the schedule is laid out over all of")
+    again = trainer_for(folder, epochs=5)  # whose checkpoints know the longer plan
+    again.resume()
+    again.train()
+    assert len(read_events(folder.events, kinds=["warning"])) == 1
 
 
 def test_two_runs_with_one_seed_agree_and_another_seed_differs() -> None:

@@ -38,6 +38,14 @@ class CallbacksConfig(Section):
     )
     early_stopping: EarlyStoppingConfig = Field(default_factory=EarlyStoppingConfig, help="Stop when nothing improves.")
 
+    save_predictions_every: int | None = Field(
+        None,
+        ge=1,
+        unit="epochs",
+        help="Epochs from one time to the next that what the model says of the validation images is written to the "
+        "folder predictions of the run, the last epoch as well; unset: never.",
+    )
+
     @field_validator("monitor")
     @classmethod
     def _one_name(cls, monitor: str | None) -> str | None:

@@ -222,6 +222,11 @@ class SmpConfig(Section):
         help="Weights the encoder starts from: none, imagenet from the library's hub, optional (imagenet, or random "
         "weights with a warning where the hub cannot be reached), or a file.",
     )
+    initial_weights: Path | None = Field(
+        None,
+        help="Weights the whole network starts from, in place of encoder_weights: a file, the folder of a run or that "
+        "of a model. Unset: the decoder is drawn anew.",
+    )
     partial_weights: bool = Field(False, help="Take from a file of weights what fits; off: insist that all does.")
 
     @property
@@ -236,7 +241,7 @@ class SmpConfig(Section):
 
     def bare(self) -> Self:
         """The same network for weights that come later: nothing is fetched for its encoder."""
-        return self.model_copy(update={"encoder_weights": "none"})
+        return self.model_copy(update={"encoder_weights": "none", "initial_weights": None})
 
 
 class SmpFilmConfig(SmpConfig):

@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from maskwright.config.base import Field, Section, refuse
 
-__all__ = ["TrainingConfig", "UnfreezeConfig"]
+__all__ = ["DropPathConfig", "EmaConfig", "TrainingConfig", "UnfreezeConfig"]
 
 
 class UnfreezeConfig(Section):
@@ -32,6 +32,32 @@ class UnfreezeConfig(Section):
         return self
 
 
+class DropPathConfig(Section):
+    """How the rate at which branches are left out rises to model.drop_path."""
+
+    schedule: Literal["constant", "linear", "cosine", "exponential", "step"] = Field(
+        "constant", help="constant: model.drop_path from the beginning; step: in four equal stairs."
+    )
+    start: float = Field(0.0, ge=0, le=1, help="Share of model.drop_path in the first epoch.")
+    until: float = Field(0.8, gt=0, le=1, help="Share of the epochs after which the rate is model.drop_path.")
+
+
+class EmaConfig(Section):
+    """A running average of the weights, which validates, is the best model and predicts in their place."""
+
+    enabled: bool = Field(False, help="Keep the average; it costs the memory of the weights once more.")
+    decay: float = Field(
+        0.999, gt=0, lt=1, help="Share of the average that an update keeps; 0.999 looks back on about 1000 updates."
+    )
+    warmup_steps: int = Field(
+        10,
+        ge=0,
+        unit="steps",
+        help="After n updates the share is no more than (1 + n) / (1 + n + this), so that the first weights are soon "
+        "forgotten.",
+    )
+
+
 class TrainingConfig(Section):
     """How long and how the training runs."""
 
@@ -49,6 +75,30 @@ class TrainingConfig(Section):
     )
     clip_norm: float | None = Field(1.0, gt=0, help="Largest norm of the gradient; unset: no clipping by norm.")
     clip_value: float | None = Field(None, gt=0, help="Largest value of a gradient's entry; unset: none.")
+    clip_adaptive: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        advanced=True,
+        help="Largest norm of a unit's gradient in shares of the norm of its weights, 0.01 for example, applied before "
+        "the other two; unset: none. arXiv:2102.06171.",
+    )
+    on_nonfinite: Literal["stop", "skip", "restore"] = Field(
+        "stop",
+        help="When loss or gradient is NaN or infinite: stop with an error, skip the update and count it, or restore "
+        "the state of the beginning of the epoch and go on with a smaller learning rate.",
+    )
+    restore_times: int = Field(
+        3, ge=1, advanced=True, help="With on_nonfinite: restore, so often in a run; the next time is an error."
+    )
+    restore_lr_factor: float = Field(
+        0.5, gt=0, le=1, advanced=True, help="The learning rate is multiplied by this each time a state is restored."
+    )
+    out_of_memory: Literal["advise", "smaller"] = Field(
+        "advise",
+        help="When memory runs short: end and say what needs less, or compute each batch in smaller pieces that add up "
+        "to the same update.",
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", help="auto: fp32 on CPU and MPS, bf16 on GPUs that have it."
     )
@@ -65,7 +115,42 @@ class TrainingConfig(Section):
     unfreeze: UnfreezeConfig = Field(
         default_factory=UnfreezeConfig, advanced=True, help="Parts of the network that begin to learn later."
     )
+    ema: EmaConfig = Field(
+        default_factory=EmaConfig, advanced=True, help="A running average of the weights that predicts in their place."
+    )
+    drop_path: DropPathConfig = Field(
+        default_factory=DropPathConfig, advanced=True, help="How model.drop_path is reached over the epochs."
+    )
+    empty_cache_every: int | None = Field(
+        None,
+        ge=1,
+        unit="batches",
+        advanced=True,
+        help="Batches after which memory that torch keeps for later goes back to the GPU; unset: never.",
+    )
+    deterministic: bool = Field(
+        False,
+        advanced=True,
+        help="Only algorithms that give the same bits every time, slower on GPUs; operations that have none are "
+        "refused.",
+    )
+    profile: bool = Field(
+        False, advanced=True, help="Record where the time of some batches goes, in the folder profile of the run."
+    )
+    profile_batches: tuple[int, int] = Field(
+        (10, 20), advanced=True, help="First and last batch that is recorded, counted from 1."
+    )
     threads: int | None = Field(None, ge=1, unit="threads", help="CPU threads for the mathematics; unset: all cores.")
     validate_every: int = Field(
         1, ge=1, unit="epochs", help="Epochs from one validation to the next; the last epoch always."
     )
+
+    @model_validator(mode="after")
+    def _a_window_to_profile(self) -> TrainingConfig:
+        first, last = self.profile_batches
+        if not 1 <= first <= last:
+            raise ValueError(
+                f"profile_batches: {list(self.profile_batches)} is no window. Set the first and the last batch, for "
+                "example [10, 20]"
+            )
+        return self

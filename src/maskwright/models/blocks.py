@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTIVATIONS",
+    "AdaptiveNorm",
     "ConvUnit",
     "ResidualUnit",
     "SkipUnit",
+    "adapt_norms",
     "add_to_each",
     "build_activation",
     "build_norm",
@@ -190,6 +192,56 @@ def norm_for_batch(norm: str, batch_size: int) -> str:
     if norm != "auto":
         return norm
     return "batch" if batch_size >= _BATCH_NORM_FROM else "group"
+
+
+class AdaptiveNorm(nn.Module):
+    """Batch norm where batches are large enough for its statistics, else group norm; for any number of channels.
+
+    What it is was settled when it was built, by the size that training uses, so that the output for an image never
+    depends on what else is in the batch at hand.
+
+    Args:
+        channels: Channels of the input.
+        batch_size: Images of a batch in training.
+    """
+
+    def __init__(self, channels: int, batch_size: int = 1) -> None:
+        super().__init__()
+        self.norm = build_norm(norm_for_batch("auto", batch_size), channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        return self.norm(features)  # type: ignore[no-any-return]
+
+
+def adapt_norms(model: nn.Module, batch_size: int) -> int:
+    """Put group norm in place of every batch norm of a network, where batches are too small for it; weights stay.
+
+    Args:
+        model: The network, changed in place; it must not itself be a norm.
+        batch_size: Images of a batch in training.
+
+    Returns:
+        The number of norms replaced, 0 for large batches.
+    """
+    if norm_for_batch("auto", batch_size) == "batch":
+        return 0
+    replaced = 0
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(module, name, _as_group_norm(child))
+                replaced += 1
+    return replaced
+
+
+def _as_group_norm(norm: nn.BatchNorm2d) -> nn.GroupNorm:
+    group = nn.GroupNorm(largest_divisor(norm.num_features, _GROUPS), norm.num_features, affine=norm.affine)
+    if norm.affine:
+        with torch.no_grad():
+            group.weight.copy_(norm.weight)
+            group.bias.copy_(norm.bias)
+    return group.to(norm.weight.device if norm.affine else "cpu").train(norm.training)
 
 
 def largest_divisor(number: int, limit: int) -> int:

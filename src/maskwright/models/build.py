@@ -89,13 +89,15 @@ def build_model(
         config = model_config(config, **options)
     elif options:
         raise ModelError(f"{', '.join(options)}: options go with a name. Set them in the section that was given.")
-    later = () if isinstance(config, SmpConfig) else _WEIGHTS  # ready-made encoders see to their weights themselves
-    settings = settle_norm(config, batch_size).model_dump(exclude={"kind", *later})
+    # Ready-made encoders see to their own weights, which nobody fetches where those of the whole network come after.
+    later = ("initial_weights",) if isinstance(config, SmpConfig) else _WEIGHTS
+    begun = config if config.initial_weights is None else config.bare()
+    settings = settle_norm(begun, batch_size).model_dump(exclude={"kind", *later})
     if config.conditioned:
         network = MODELS[config.kind](in_channels, condition_scale=condition_scale, **settings)
     else:
         network = MODELS[config.kind](in_channels, num_classes, **settings)
-    if not isinstance(config, SmpConfig) and config.initial_weights is not None:
+    if config.initial_weights is not None:
         report = load_pretrained(network, config.initial_weights, partial=config.partial_weights)
         level = logging.INFO if report.complete else logging.WARNING
         log.log(level, "model.initial_weights, %s: %s", config.initial_weights, report)

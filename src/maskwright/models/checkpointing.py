@@ -16,7 +16,7 @@ from maskwright.errors import ModelError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["enable_gradient_checkpointing"]
+__all__ = ["enable_gradient_checkpointing", "forgets_inside"]
 
 
 def enable_gradient_checkpointing(model: nn.Module) -> int:
@@ -41,6 +41,11 @@ def enable_gradient_checkpointing(model: nn.Module) -> int:
         if "forward" not in vars(stage):
             stage.forward = partial(_forgetful, stage, stage.forward)
     return len(stages)
+
+
+def forgets_inside(model: nn.Module) -> bool:
+    """Whether :func:`enable_gradient_checkpointing` was asked of a network."""
+    return any(getattr(vars(module).get("forward"), "func", None) is _forgetful for module in model.modules())
 
 
 def _stages(part: nn.Module | None) -> list[nn.Module]:

@@ -19,6 +19,7 @@ __all__ = ["WeightReport", "adapt_bands", "load_pretrained"]
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")  # under which training programs keep the weights
 _PORTABLE = "model.safetensors"
+_CHECKPOINT = "maskwright checkpoint"
 _SHOWN = 3
 
 
@@ -58,9 +59,9 @@ def load_pretrained(
 
     Args:
         network: What receives them.
-        path: A ``.safetensors`` file, or one of torch that holds weights alone, bare or under ``state_dict``; or the
-            folder of a model or a run, for its ``model.safetensors``. None leaves the network as it is; all its weights
-            are then reported as missing.
+        path: A ``.safetensors`` file, a checkpoint of a run (its averaged weights, if it has any), or a file of torch
+            that holds weights alone, bare or under ``state_dict``; or the folder of a model or a run, for its
+            ``model.safetensors``. None leaves the network as it is; all its weights are then reported as missing.
         prefix: Taken off the names in the file where any has it; the others are then left out. ``"encoder."`` takes
             the encoder out of a whole network.
         partial: True to take what fits; False to take nothing unless all fits.
@@ -151,6 +152,9 @@ def _read(path: Path) -> dict[str, Tensor]:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as cause:  # the readers raise many kinds
         raise ModelError(f"{path} cannot be read as weights: {cause}") from cause
+    if isinstance(found, Mapping) and found.get("format") == _CHECKPOINT:
+        state = found["state"]
+        found = state["ema"]["weights"] if "ema" in state else state["model"]
     for name in _WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
             found = found[name]

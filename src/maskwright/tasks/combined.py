@@ -83,6 +83,11 @@ class CombinedTask:
         return {name: LossTerm(factor, functions[name].weight) for name, factor in self._loss.terms.items()}
 
     @property
+    def loss_adds_up(self) -> bool:
+        """Whether the losses of the batches of a group add up to that of one big batch."""
+        return self._loss.adds_up
+
+    @property
     def moving_weights(self) -> dict[str, float]:
         """The factor of each term now, where factors move; empty where they stay."""
         if self.learned is not None:

@@ -54,6 +54,10 @@ class Task(Protocol):
         """The parts of the loss by name, with their factors now and weights."""
 
     @property
+    def loss_adds_up(self) -> bool:
+        """Whether the losses of the batches of a group add up to that of one big batch; not for terms over a batch."""
+
+    @property
     def loss_schedule(self) -> LossScheduler | None:
         """Moves the factors of the loss from epoch to epoch; None: they stay."""
 

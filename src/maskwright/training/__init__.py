@@ -16,14 +16,18 @@ from maskwright.training.callbacks import (
     ProgressCallback,
 )
 from maskwright.training.compiling import compile_model
+from maskwright.training.ema import WeightAverage
 from maskwright.training.interrupt import graceful_stop
 from maskwright.training.loop import fit, train_epoch
 from maskwright.training.lr_finder import LrFinding, find_lr
 from maskwright.training.manager import TrainingManager
 from maskwright.training.manager_presets import get_preset_checkpoint_config
+from maskwright.training.memory import is_out_of_memory, out_of_memory_advice
 from maskwright.training.monitor import Monitor
 from maskwright.training.own_data import PairBatches, train_model, trainer_for
 from maskwright.training.quick_setup import create_training_manager, quick_training_setup
+from maskwright.training.recovery import Recovery
+from maskwright.training.regularization import CompositeRegularization
 from maskwright.training.state import Best, TrainState
 from maskwright.training.step_objects import AMPManager, GradientAccumulator, GradientClipper, TrainingOptimizer
 from maskwright.training.trainer import Trainer, TrainResult
@@ -37,6 +41,7 @@ __all__ = [
     "Callback",
     "CallbackList",
     "Checkpointing",
+    "CompositeRegularization",
     "ControlCallback",
     "EarlyStopping",
     "EventsCallback",
@@ -49,6 +54,7 @@ __all__ = [
     "Monitor",
     "PairBatches",
     "ProgressCallback",
+    "Recovery",
     "StepOutcome",
     "StepUpdater",
     "TrainResult",
@@ -56,6 +62,7 @@ __all__ = [
     "Trainer",
     "TrainingManager",
     "TrainingOptimizer",
+    "WeightAverage",
     "compile_model",
     "create_training_manager",
     "enable_gradient_checkpointing",
@@ -63,6 +70,8 @@ __all__ = [
     "fit",
     "get_preset_checkpoint_config",
     "graceful_stop",
+    "is_out_of_memory",
+    "out_of_memory_advice",
     "quick_training_setup",
     "train_epoch",
     "train_model",

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import gc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from torch import Tensor
+
+from maskwright.checkpoints import bare_model
+from maskwright.data.loaders import explain_workers
 from maskwright.errors import TrainingError
+from maskwright.models import forgets_inside
 from maskwright.tasks.interface import Task
 from maskwright.training.callback import CallbackList
+from maskwright.training.learning import is_one_pass, learn_from, learn_together
+from maskwright.training.memory import clear_cache, is_out_of_memory, out_of_memory_advice, pieces
+from maskwright.training.nonfinite import find_culprit
 from maskwright.training.state import TrainState
 from maskwright.training.updater import StepOutcome, StepUpdater
 from maskwright.training.validation import validate
-from maskwright.types import Batch, LossOutput
+from maskwright.types import Batch
 
 __all__ = ["EvalBatches", "TrainBatches", "fit", "groups_of", "train_epoch"]
 
@@ -62,6 +71,9 @@ def fit(
     except BaseException as error:
         state.return_to_boundary()
         callbacks.on_exception(state, error)
+        explained = explain_workers(error)  # torch tells of a dead one wherever the process is at that moment
+        if explained is not None:
+            raise explained from error
         raise
 
 
@@ -70,25 +82,14 @@ def train_epoch(
 ) -> dict[str, float] | None:
     """The rest of an epoch. Returns its average losses, or None if it was stopped before its end."""
     state.images = 0
-    batches = loader.batches(state.epoch, state.position) if state.position < len(loader) else iter(())
-    for group in groups_of(batches, updater.accumulate):  # the last group may be shorter
-        weights = task.loss_weights(group)
-        state.begin_group(weights)
-        for batch in group:
-            callbacks.on_batch_begin(state)
-            batch = batch.to(state.device)
-            with updater.autocast():
-                outputs = state.model(batch.image, batch.condition)
-                loss = task.loss(outputs, batch, weights)
-            updater.backward(loss.total)
-            state.sums.add(loss, weights)
-            callbacks.on_batch_end(state, loss)
-            if state.stop_reason is not None:
-                state.return_to_boundary()  # this group is done again after a resume
-                return None
-        outcome = updater.update(state.optimizer)
-        _require_finite(state, updater, outcome, loss)
-        state.end_group(len(group), sum(len(batch) for batch in group), stepped=outcome.stepped)
+    state.remember()
+    for group in _groups_left(state, loader, updater.accumulate):
+        weights = task.loss_weights(group)  # valid pixels and samples of the whole group
+        outcome = _update(state, task, group, weights, updater, callbacks)
+        if outcome is None:
+            return None
+        if outcome.finite or _passes(state, task, group, weights, outcome):
+            state.end_group(len(group), sum(len(batch) for batch in group), stepped=outcome.stepped)
         callbacks.on_step_end(state, outcome)
         if state.stop_reason is not None:
             return None
@@ -113,6 +114,86 @@ def groups_of(batches: Iterable[Batch], accumulate: int) -> Iterator[list[Batch]
         yield group
 
 
+def _groups_left(state: TrainState, loader: TrainBatches, accumulate: int) -> Iterator[list[Batch]]:
+    """The groups of the epoch behind the present position; the last may be shorter.
+
+    When the state goes back to the beginning of the epoch, so do the batches.
+    """
+    while state.position < len(loader):
+        for group in groups_of(loader.batches(state.epoch, state.position), accumulate):
+            after = state.position + len(group)
+            yield group
+            if state.position != after:
+                break
+        else:
+            return
+
+
+def _update(
+    state: TrainState,
+    task: Task,
+    group: Sequence[Batch],
+    weights: Mapping[str, Tensor],
+    updater: StepUpdater,
+    callbacks: CallbackList,
+) -> StepOutcome | None:
+    """One update from the batches of a group; None if it was stopped inside and is to be done again after a resume."""
+    while True:
+        batch = group[0]
+        try:
+            state.begin_group(weights)
+            if is_one_pass(state, task, group):
+                for batch in group:
+                    callbacks.on_batch_begin(state)
+                    loss = learn_from(state, task, batch, weights)
+                    state.sums.add(loss, weights)
+                    callbacks.on_batch_end(state, loss)
+                    if state.stop_reason is not None:
+                        break
+            else:
+                whole = learn_together(state, task, group, weights, lambda: callbacks.on_batch_begin(state))
+                if whole is not None:
+                    state.sums.add(whole, weights)
+                    for _ in group:
+                        callbacks.on_batch_end(state, whole)
+            if state.stop_reason is not None:
+                state.return_to_boundary()
+                return None
+            return updater.update(state.optimizer)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            _make_room(state, batch.image, "training", error)
+        gc.collect()  # here, since the exception holds on to all that the failed pass had computed
+        clear_cache(state.device)
+
+
+def _make_room(state: TrainState, images: Tensor, doing: str, error: BaseException) -> None:
+    """Halve what is computed at once, and note it; an error with advice where that is not wanted or not possible."""
+    automatic = state.recovery.out_of_memory == "smaller"
+    now = min(state.micro_batch or len(images), len(images))
+    can_go_on = state.return_to_boundary()
+    if not automatic or now == 1 or not can_go_on:
+        advice = out_of_memory_advice(
+            images,
+            device=state.device,
+            at_once=now,
+            accumulate=state.updater.accumulate,
+            automatic=automatic,
+            checkpointing=forgets_inside(bare_model(state.model)),
+            doing=doing,
+        )
+        raise TrainingError(advice) from error
+    state.micro_batch = now // 2
+    state.checkpoint_wanted = True  # a resumed run goes on with as much as this one
+    state.note(
+        "warning",
+        message=f"Out of memory in {doing} with {now} images at once: from here on {state.micro_batch} are computed at "
+        "once. Updates are the same as before, except for networks with batch norm, whose statistics are those of the "
+        "pieces.",
+    )
+
+
 def _validated(
     state: TrainState,
     task: Task,
@@ -121,29 +202,80 @@ def _validated(
     callbacks: CallbackList,
     scores: dict[str, float],
 ) -> dict[str, float] | None:
+    seen: list[Batch] = []  # the batch at hand
+
+    def watched() -> Iterator[Batch]:
+        for batch in loader:
+            seen[:] = [batch]
+            yield from pieces(batch, state.micro_batch)
+
     def go_on() -> bool:
         callbacks.on_validation_batch_end(state)
         return state.stop_reason is None
 
     callbacks.on_validation_begin(state)
-    found = validate(state.model, task, loader, device=state.device, autocast=updater.autocast, after_batch=go_on)
+    while True:
+        meter = task.meters()
+        try:
+            with state.predicting():
+                found = validate(
+                    state.model,
+                    task,
+                    watched(),
+                    device=state.device,
+                    autocast=updater.autocast,
+                    after_batch=go_on,
+                    meter=meter,
+                )
+            break
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or not seen:
+                raise
+            _make_room(state, seen[0].image, "validation", error)
+        gc.collect()
+        clear_cache(state.device)
     if found is None:
         return None
+    state.meter = meter
     scores = scores | found
     callbacks.on_validation_end(state, scores)
     return scores
 
 
-def _require_finite(state: TrainState, updater: StepUpdater, outcome: StepOutcome, loss: LossOutput) -> None:
-    if outcome.finite:
-        return
-    terms = ", ".join(f"{name} {float(value):g}" for name, value in loss.terms.items())
+def _passes(
+    state: TrainState, task: Task, group: Sequence[Batch], weights: Mapping[str, Tensor], outcome: StepOutcome
+) -> bool:
+    """What comes of an update that was not taken because a number was not finite, by the policy of the run.
+
+    Returns:
+        True if the group is to be passed over, False if the state went back to the beginning of the epoch.
+
+    Raises:
+        TrainingError: If the run is to stop, or went back as often as it may.
+    """
+    state.return_to_boundary()
+    culprit = find_culprit(state, task, group, weights)
     message = (
         f"Loss or gradient is not finite in epoch {state.epoch + 1}, step {state.global_step + 1} "
-        f"(loss {outcome.loss:g}, {terms}, gradient norm {outcome.grad_norm:g})."
+        f"(loss {outcome.loss:g}, gradient norm {outcome.grad_norm:g}): "
+        f"{culprit or 'no sample of it shows it again, so it comes from the statistics of the whole batch'}."
     )
-    if updater.on_nonfinite == "stop":
+    policy = state.recovery.on_nonfinite
+    if policy == "stop":
         raise TrainingError(
-            f"{message} Lower optim.optimizer.lr, set training.clip_norm, or look for bad values in the data."
+            f"{message} Lower optim.optimizer.lr, set training.clip_norm, look for bad values in the data, or set "
+            "training.on_nonfinite: skip or restore."
         )
-    state.note("warning", message=f"{message} The step was skipped, {updater.skipped} so far.")
+    if policy == "skip":
+        state.note("warning", message=f"{message} The step was skipped, {state.updater.skipped} so far.")
+        return True
+    try:
+        state.go_back()
+    except TrainingError as error:
+        raise TrainingError(f"{message} {error}") from error
+    state.note(
+        "warning",
+        message=f"{message} The state of the beginning of the epoch was restored, {state.restored} of "
+        f"{state.recovery.restore_times} times; the learning rate is {state.lrs[0]:g} now.",
+    )
+    return False

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 
 from maskwright.errors import TrainingError
 from maskwright.tasks.interface import Task
+from maskwright.training.learning import is_one_pass, learn_from, learn_together
 from maskwright.training.loop import TrainBatches, groups_of
 from maskwright.training.state import TrainState, random_state, set_random_state
 from maskwright.training.updater import StepOutcome
@@ -54,10 +55,9 @@ def groups_forever(loader: TrainBatches, accumulate: int) -> Generator[list[Batc
 def rehearse_update(state: TrainState, task: Task, group: list[Batch]) -> StepOutcome:
     """One update as the loop makes it, without counting it."""
     weights = task.loss_weights(group)
-    for batch in group:
-        batch = batch.to(state.device)
-        with state.updater.autocast():
-            outputs = state.model(batch.image, batch.condition)
-            loss = task.loss(outputs, batch, weights)
-        state.updater.backward(loss.total)
+    if is_one_pass(state, task, group):
+        for batch in group:
+            learn_from(state, task, batch, weights)
+    else:
+        learn_together(state, task, group, weights, lambda: None)
     return state.updater.update(state.optimizer)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +14,20 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from maskwright.checkpoints import bare_model
+from maskwright.checkpoints import bare_model, snapshot
 from maskwright.errors import CheckpointError, TrainingError
 from maskwright.training.averages import LossSums
+from maskwright.training.ema import WeightAverage
+from maskwright.training.fitting import lay_out_anew, require_same_plan, require_same_weights
 from maskwright.training.monitor import Monitor
+from maskwright.training.recovery import Recovery
 
 if TYPE_CHECKING:
+    from maskwright.tasks.interface import Meter
     from maskwright.training.callback import CallbackList
     from maskwright.training.updater import StepUpdater
 
-__all__ = ["Best", "Note", "TrainState", "random_state", "set_random_state"]
+__all__ = ["Best", "Note", "Statistics", "TrainState", "random_state", "set_random_state"]
 
 log = logging.getLogger("maskwright.training")
 
@@ -57,6 +62,8 @@ class TrainState:
         batches_per_epoch: Batches in an epoch.
         monitor: The score that decides what is best.
         loss_module: The part of the loss that is trained, on ``device``; None if nothing of it is.
+        average: The running average of the weights, which validates and predicts in their place; None: none is kept.
+        recovery: What is done when numbers are not finite or memory is short.
 
     Attributes:
         epoch: Epochs completed.
@@ -66,8 +73,11 @@ class TrainState:
         images_per_step: Images of the last update, the effective batch.
         best: Best monitored score so far.
         scores: Losses and scores of the last completed epoch.
+        meter: The counts behind the scores of the last validation; None before the first.
         stop_reason: Why the run should end, once somebody asked.
         checkpoint_wanted: True once somebody asked for a checkpoint at the next update.
+        restored: Times the state was restored because a number was not finite.
+        micro_batch: Images that are computed at once since memory ran short; None: whole batches.
     """
 
     def __init__(
@@ -83,6 +93,8 @@ class TrainState:
         batches_per_epoch: int,
         monitor: Monitor,
         loss_module: nn.Module | None = None,
+        average: WeightAverage | None = None,
+        recovery: Recovery | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -94,6 +106,8 @@ class TrainState:
         self.batches_per_epoch = batches_per_epoch
         self.monitor = monitor
         self.loss_module = loss_module
+        self.average = average
+        self.recovery = recovery or Recovery()
         self.epoch = 0
         self.position = 0
         self.global_step = 0
@@ -101,15 +115,20 @@ class TrainState:
         self.images_per_step = 0
         self.best: Best | None = None
         self.scores: dict[str, float] = {}
+        self.meter: Meter | None = None
         self.stop_reason: str | None = None
         self.checkpoint_wanted = False
+        self.restored = 0
+        self.micro_batch: int | None = None
         self.callbacks: CallbackList | None = None
         self.random: dict[str, Tensor] | None = None
         self._callback_states: dict[str, Any] = {}
         self._notes: list[Note] = []
         self._stops_finished = False
         self._in_group = False
-        self._buffers: dict[torch.dtype, Tensor] = {}
+        self._averaged = False
+        self._good: dict[str, Any] | None = None
+        self._statistics: Statistics | None = None
 
     # --- what callbacks may ask ---------------------------------------------------------------------------------------
 
@@ -140,12 +159,7 @@ class TrainState:
             raise TrainingError(f"lr: {lr!r} is not a positive number. Give a learning rate such as 0.001.")
         if now == 0:
             raise TrainingError("The learning rate is 0 now and cannot be scaled. Wait for the schedule to move on.")
-        factor = lr / now
-        for group in self.optimizer.param_groups:
-            for name in ("lr", "initial_lr", "max_lr", "min_lr"):
-                if name in group:
-                    group[name] = group[name] * factor
-        self.schedule.base_lrs = [base * factor for base in self.schedule.base_lrs]
+        self._scale_lr(lr / now)
 
     def note(self, kind: str, **fields: Any) -> None:
         """Tell all callbacks, now or once there are some; warnings go to Python's logging as well."""
@@ -163,8 +177,27 @@ class TrainState:
 
     @property
     def at_boundary(self) -> bool:
-        """Whether the run stands between two updates, so that its state can be saved."""
-        return not self._in_group
+        """Whether the run stands between two updates with its own weights, so that its state can be saved."""
+        return not self._in_group and not self._averaged
+
+    # --- what predicts ------------------------------------------------------------------------------------------------
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights to predict with, by name: the running average where there is one, else those of the network."""
+        return bare_model(self.model).state_dict() if self.average is None else self.average.weights()
+
+    @contextlib.contextmanager
+    def predicting(self) -> Iterator[None]:
+        """Inside, the network has the weights to predict with; afterwards those that are trained, bit for bit."""
+        if self.average is None or self._averaged:
+            yield
+            return
+        with self.average.applied():
+            self._averaged = True
+            try:
+                yield
+            finally:
+                self._averaged = False
 
     # --- the loop's own steps -----------------------------------------------------------------------------------------
 
@@ -177,7 +210,9 @@ class TrainState:
             self.random = random_state(self.device)
         else:
             set_random_state(self.random, self.device)
-        self._buffers = _kept_buffers(self.model)
+        if self._statistics is None:
+            self._statistics = Statistics(self.model)
+        self._statistics.keep()
         self.sums.begin_group(weights)
         self._in_group = True
 
@@ -187,6 +222,8 @@ class TrainState:
             self.global_step += 1
             self.schedule.step()
             self.sums.end_group()
+            if self.average is not None:
+                self.average.update()
         else:
             self.return_to_boundary()
         self.position += batches
@@ -199,7 +236,8 @@ class TrainState:
         """Forget the batches since the last update. Returns False if the weights may be half updated."""
         if self._in_group and not self.updater.is_updating:
             self.updater.discard(self.optimizer)
-            _restore_buffers(self.model, self._buffers)
+            assert self._statistics is not None  # they are kept when a group begins
+            self._statistics.restore()
             self.sums.drop_group()
             self._in_group = False
         return self.at_boundary
@@ -225,6 +263,20 @@ class TrainState:
         if not self.at_boundary:
             raise TrainingError("The run cannot be saved inside an accumulation group, only between two updates.")
         return {
+            **self._progress(),
+            "best": None if self.best is None else {"score": self.best.score, "epoch": self.best.epoch},
+            "scores": dict(self.scores),
+            "callbacks": self._callback_states if self.callbacks is None else self.callbacks.state_dict(),
+            "plan": self._plan(),
+            "restored": self.restored,
+            "micro_batch": self.micro_batch,
+            # At the beginning of an epoch it is the state itself.
+            "good": self._good if self.position > 0 else None,
+        }
+
+    def _progress(self) -> dict[str, Any]:
+        """What every update moves."""
+        return {
             "model": bare_model(self.model).state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -232,13 +284,10 @@ class TrainState:
             "epoch": self.epoch,
             "position": self.position,
             "global_step": self.global_step,
-            "best": None if self.best is None else {"score": self.best.score, "epoch": self.best.epoch},
-            "scores": dict(self.scores),
             "sums": self.sums.state_dict(),
             "random": random_state(self.device) if self.random is None else self.random,
-            "callbacks": self._callback_states if self.callbacks is None else self.callbacks.state_dict(),
-            "plan": self._plan(),
             **({} if self.loss_module is None else {"loss": self.loss_module.state_dict()}),
+            **({} if self.average is None else {"ema": self.average.state_dict()}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -247,7 +296,8 @@ class TrainState:
         Raises:
             CheckpointError: If the run was planned otherwise, or the network is another one.
         """
-        self._check_plan(state["plan"])
+        require_same_plan(state["plan"], self._plan(), epochs_done=state["epoch"])
+        require_same_weights(state["model"], bare_model(self.model).state_dict())
         try:
             bare_model(self.model).load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -258,20 +308,75 @@ class TrainState:
                 f"The checkpoint does not fit this network: {str(cause).splitlines()[0]} "
                 "Resume with the settings the run was started with."
             ) from cause
-        self.schedule.load_state_dict(state["schedule"])
-        self.updater.load_state_dict(state["updater"])
-        self.epoch, self.position, self.global_step = state["epoch"], state["position"], state["global_step"]
+        self._load_moved(state)
+        if state["plan"]["epochs"] != self.epochs:
+            self.note("warning", message=lay_out_anew(self.schedule, state["plan"]["epochs"], self.epochs))
         self.best = None if state["best"] is None else Best(**state["best"])
         self.scores = dict(state["scores"])
-        self.sums.load_state_dict(state["sums"])
-        self.random = dict(state["random"])
+        # Checkpoints of earlier versions know nothing of these.
+        self.restored, self.micro_batch = state.get("restored", 0), state.get("micro_batch")
+        self._good = state.get("good")
         self._callback_states = state["callbacks"]
         if self.callbacks is not None:
             self.callbacks.load_state_dict(self._callback_states)
-        if self.device.type == "cuda" and "cuda" not in self.random:
+        if self.device.type == "cuda" and "cuda" not in state["random"]:
             self.note(
                 "warning", message="The checkpoint comes from a run without GPU: random numbers differ from here on."
             )
+
+    def _load_moved(self, state: Mapping[str, Any]) -> None:
+        """What every update moves beside the weights and the optimizer."""
+        self.schedule.load_state_dict(state["schedule"])
+        self.updater.load_state_dict(state["updater"])
+        self.epoch, self.position, self.global_step = state["epoch"], state["position"], state["global_step"]
+        self.sums.load_state_dict(state["sums"])
+        self.random = dict(state["random"])
+        if self.average is not None and "ema" in state:
+            self.average.load_state_dict(state["ema"])
+        elif self.average is not None:
+            self.average.restart()
+            self.note("warning", message="The checkpoint holds no average of the weights: it begins with these.")
+        elif "ema" in state:
+            self.note("warning", message="The average of the weights in the checkpoint is left: training.ema is off.")
+
+    # --- going back ---------------------------------------------------------------------------------------------------
+
+    def remember(self) -> None:
+        """At the beginning of an epoch: keep a copy of the state to go back to, where that may be asked for."""
+        self._statistics = None  # modules may have come or gone since the last epoch
+        if self.recovery.on_nonfinite == "restore" and (self.position == 0 or self._good is None):
+            self._good = snapshot(self._progress())
+
+    def go_back(self) -> None:
+        """Restore the state of the beginning of the epoch, with the learning rate times ``restore_lr_factor``.
+
+        The copy to go back to is lowered as well, so a second time goes further down.
+
+        Raises:
+            TrainingError: If the run has done so as often as it may, or there is no such state.
+        """
+        if self._good is None or self.restored >= self.recovery.restore_times:
+            raise TrainingError(
+                f"The state was restored {self.restored} times, and again a number is not finite. Look for bad values "
+                "in the data, or lower optim.optimizer.lr."
+            )
+        bare_model(self.model).load_state_dict(self._good["model"])
+        self.optimizer.load_state_dict(self._good["optimizer"])
+        if self.loss_module is not None:
+            self.loss_module.load_state_dict(self._good["loss"])
+        self._load_moved(self._good)
+        self.images = 0
+        self.restored += 1
+        self._scale_lr(self.recovery.restore_lr_factor)
+        self._good = snapshot(self._progress())
+
+    def _scale_lr(self, factor: float) -> None:
+        """Multiply the learning rate of every group, now and for the rest of the schedule."""
+        for group in self.optimizer.param_groups:
+            for name in ("lr", "initial_lr", "max_lr", "min_lr"):
+                if name in group:
+                    group[name] = group[name] * factor
+        self.schedule.base_lrs = [base * factor for base in self.schedule.base_lrs]
 
     def attach(self, callbacks: CallbackList) -> None:
         """Join the run with its watchers; they take up the state a loaded checkpoint holds for them."""
@@ -290,15 +395,6 @@ class TrainState:
             "accumulate": self.updater.accumulate,
         }
 
-    def _check_plan(self, plan: Mapping[str, int]) -> None:
-        mine = self._plan()
-        wrong = [f"{name} was {plan[name]} and is {mine[name]}" for name in mine if plan[name] != mine[name]]
-        if wrong:
-            raise CheckpointError(
-                f"The checkpoint belongs to a run planned otherwise: {'; '.join(wrong)}. The schedule and the place in "
-                "the epoch would be wrong. Resume with the settings the run was started with, or start a new run."
-            )
-
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
     """States of torch's random generators that training on ``device`` draws from."""
@@ -315,18 +411,21 @@ def set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
-def _kept_buffers(model: nn.Module) -> dict[torch.dtype, Tensor]:
-    """Copies of all buffers, such as the statistics of normalisation layers; one copy per type, so it costs little."""
-    by_type: dict[torch.dtype, list[Tensor]] = {}
-    for buffer in model.buffers():
-        by_type.setdefault(buffer.dtype, []).append(buffer.detach().reshape(-1))
-    return {dtype: torch.cat(buffers) for dtype, buffers in by_type.items()}
+class Statistics:
+    """All buffers of a network, such as the statistics of norms, and their copies; looked up once, copied together."""
 
+    def __init__(self, model: nn.Module) -> None:
+        by_type: dict[torch.dtype, list[Tensor]] = {}
+        for buffer in model.buffers():
+            by_type.setdefault(buffer.dtype, []).append(buffer.detach())
+        self._pairs = [(live, [buffer.clone() for buffer in live]) for live in by_type.values()]
 
-@torch.no_grad()
-def _restore_buffers(model: nn.Module, kept: Mapping[torch.dtype, Tensor]) -> None:
-    places = dict.fromkeys(kept, 0)
-    for buffer in model.buffers():
-        start, stop = places[buffer.dtype], places[buffer.dtype] + buffer.numel()
-        buffer.copy_(kept[buffer.dtype][start:stop].view_as(buffer))
-        places[buffer.dtype] = stop
+    def keep(self) -> None:
+        """Copy them as they are now, as the constructor does."""
+        for live, kept in self._pairs:
+            torch._foreach_copy_(kept, live)
+
+    def restore(self) -> None:
+        """Make them what they were when they were copied."""
+        for live, kept in self._pairs:
+            torch._foreach_copy_(live, kept)

@@ -61,19 +61,24 @@ def choose_amp(use_amp: Amp, device: torch.device) -> Precision:
 
 
 class GradientClipper:
-    """Limits gradients: by value, by norm, or by both, first by value.
+    """Limits gradients: unit by unit, by value and by norm, in this order, each if it is asked for.
 
     Args:
         clip_value: Largest absolute value of an entry; None: no limit.
         clip_norm: Largest norm of the whole gradient; None: no limit.
+        clip_adaptive: Largest norm of a unit's gradient in shares of the norm of its weights, 0.01 for example; None:
+            no limit. arXiv:2102.06171.
 
     Raises:
         ConfigError: If a limit is not above 0.
     """
 
-    def __init__(self, clip_value: float | None = None, clip_norm: float | None = 1.0) -> None:
+    def __init__(
+        self, clip_value: float | None = None, clip_norm: float | None = 1.0, clip_adaptive: float | None = None
+    ) -> None:
         self.clip_value = _limit("clip_value", clip_value)
         self.clip_norm = _limit("clip_norm", clip_norm)
+        self.clip_adaptive = _limit("clip_adaptive", clip_adaptive)
 
     def clip(self, parameters: Iterable[nn.Parameter]) -> float:
         """Clip in place and return the norm before any clipping; ``model.parameters()`` is fine.
@@ -81,7 +86,11 @@ class GradientClipper:
         Raises:
             TrainingError: If no parameter has a gradient.
         """
-        return float(clip_gradients(parameters, clip_norm=self.clip_norm, clip_value=self.clip_value))
+        return float(
+            clip_gradients(
+                parameters, clip_norm=self.clip_norm, clip_value=self.clip_value, clip_adaptive=self.clip_adaptive
+            )
+        )
 
     __call__ = clip
 
@@ -106,6 +115,7 @@ class AMPManager:
             precision=choose_amp(enabled, device),
             clip_norm=None if clipper is None else clipper.clip_norm,
             clip_value=None if clipper is None else clipper.clip_value,
+            clip_adaptive=None if clipper is None else clipper.clip_adaptive,
             device=device,
         )
 
@@ -225,6 +235,7 @@ class TrainingOptimizer:
         use_amp: As of :func:`choose_amp`.
         accumulate_grad_batches: Batches whose gradients are added before an update.
         gradient_clip_value: Largest value of a gradient's entry; None: no limit. Both together are fine.
+        gradient_clip_adaptive: As ``clip_adaptive`` of :class:`GradientClipper`.
         device: Where the model is; ``auto`` is the best of this machine.
         batches: Batches of an epoch, if known: the last group is then complete by itself and needs no ``flush``.
 
@@ -239,6 +250,7 @@ class TrainingOptimizer:
         accumulate_grad_batches: int = 1,
         *,
         gradient_clip_value: float | None = None,
+        gradient_clip_adaptive: float | None = None,
         device: torch.device | str = "auto",
         batches: int | None = None,
     ) -> None:
@@ -249,6 +261,7 @@ class TrainingOptimizer:
             accumulate=accumulate_grad_batches,
             clip_norm=_limit("gradient_clip_norm", gradient_clip_norm),
             clip_value=_limit("gradient_clip_value", gradient_clip_value),
+            clip_adaptive=_limit("gradient_clip_adaptive", gradient_clip_adaptive),
             device=device,
         )
         self.outcome: StepOutcome | None = None

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,39 +17,37 @@ from torch.optim.lr_scheduler import LRScheduler
 from maskwright.checkpoints import CheckpointStore, Loaded, bare_model, load_state, save_state
 from maskwright.config.callbacks import CallbacksConfig
 from maskwright.config.checkpoints import CheckpointsConfig
-from maskwright.config.metric_names import resolve_monitor
 from maskwright.config.optim import OptimConfig
-from maskwright.config.training import TrainingConfig, UnfreezeConfig
+from maskwright.config.training import EmaConfig, TrainingConfig, UnfreezeConfig
 from maskwright.devices import choose_device, choose_precision, prepare_model
 from maskwright.distributed import require_single_process
 from maskwright.errors import CheckpointError, ConfigError, TrainingError
 from maskwright.models import as_predicting, enable_gradient_checkpointing
-from maskwright.optim import ScoreSchedule, build_optimizer, build_schedule
+from maskwright.optim import build_optimizer, build_schedule
 from maskwright.optim.schedules import constant
 from maskwright.tasks.interface import Task
-from maskwright.tracking import CheckpointRecord, ControlFolder, EventLog, History, RunFolder
+from maskwright.tracking import CheckpointRecord, History, RunFolder
 from maskwright.tracking.environment import package_versions
 from maskwright.training.averages import LossSums
 from maskwright.training.callback import Callback, CallbackList
-from maskwright.training.callbacks import (
-    BestWeights,
-    Checkpointing,
-    ControlCallback,
-    EarlyStopping,
-    EventsCallback,
-    HistoryCallback,
-    LearningRate,
-    LossWeights,
-    ProgressCallback,
-    Thawing,
-)
+from maskwright.training.callbacks import BestWeights, Checkpointing, HistoryCallback, ProgressCallback
 from maskwright.training.compiling import compile_model
+from maskwright.training.determinism import deterministic
+from maskwright.training.ema import WeightAverage
 from maskwright.training.interrupt import graceful_stop
 from maskwright.training.loop import EvalBatches, TrainBatches, fit
-from maskwright.training.monitor import Monitor
+from maskwright.training.recovery import Recovery
 from maskwright.training.state import TrainState
 from maskwright.training.updater import StepUpdater
 from maskwright.training.validation import evaluation_mode, validate
+from maskwright.training.watchers import (
+    early_stopping,
+    folder_watchers,
+    prediction_watchers,
+    run_monitor,
+    score_watchers,
+    step_watchers,
+)
 from maskwright.types import Batch, Prediction
 
 __all__ = ["TrainResult", "Trainer"]
@@ -65,6 +63,8 @@ class TrainResult:
         best_epoch: Number of that epoch, from 1 as in the history; None if there is none.
         stop_reason: Why the run ended before its last epoch; None if it did not.
         stopped: True if the run is unfinished and can be resumed; a run that stopped early by its own rule is finished.
+        skipped_steps: Updates that were not taken because a number was not finite.
+        restored: Times the state was restored for that.
     """
 
     history: tuple[dict[str, Any], ...]
@@ -72,6 +72,8 @@ class TrainResult:
     best_epoch: int | None
     stop_reason: str | None
     stopped: bool
+    skipped_steps: int = 0
+    restored: int = 0
 
 
 class Trainer:
@@ -91,7 +93,6 @@ class Trainer:
         log_every_steps: Updates from one step row of the event log to the next.
         quiet: True: nothing on the screen.
         description: Plain values saved in each checkpoint beside the package versions: what rebuilds the model.
-        on_nonfinite: A loss or gradient that is not finite: ``stop`` with an error, or ``skip`` the step and count it.
         test_loader: What :meth:`test` takes where it is given nothing.
         optimizer: One of your own instead of that of ``optim``; its schedule is then ``schedule``, or none.
         schedule: A schedule of that optimizer, stepped once after each update.
@@ -117,7 +118,6 @@ class Trainer:
         log_every_steps: int = 10,
         quiet: bool = False,
         description: Mapping[str, Any] | None = None,
-        on_nonfinite: Literal["stop", "skip"] = "stop",
         test_loader: EvalBatches | None = None,
         optimizer: Optimizer | None = None,
         schedule: LRScheduler | None = None,
@@ -131,21 +131,21 @@ class Trainer:
         self.training = training or TrainingConfig()
         self.description = {"versions": package_versions()} | dict(description or {})
         monitoring = monitoring or CallbacksConfig()
-        self.monitor = _monitor(monitoring, task, has_validation=val_loader is not None)
-        self.state = self._build_state(model, optim or OptimConfig(), on_nonfinite, optimizer, schedule)
+        self.monitor = run_monitor(monitoring, task, has_validation=val_loader is not None)
+        self.state = self._build_state(model, optim or OptimConfig(), optimizer, schedule)
         self.updater = self.state.updater
         self.store = None if run_folder is None else self._build_store(run_folder, checkpoints or CheckpointsConfig())
         self._history = HistoryCallback(None if run_folder is None else History(run_folder.history))
         self._best_weights = BestWeights()
         self.callbacks = CallbackList(
             [
-                *_thawing(self.training.unfreeze),
-                *_early_stopping(monitoring),
+                *step_watchers(self.training, run_folder),
+                *early_stopping(monitoring),
                 self._history,
-                *_folder_callbacks(run_folder, log_every_steps),
+                *folder_watchers(run_folder, log_every_steps),
+                *prediction_watchers(monitoring, task, val_loader, run_folder),
                 *callbacks,
-                _learning_rate(self.state, task, has_validation=val_loader is not None),
-                *_loss_weights(task, has_validation=val_loader is not None),
+                *score_watchers(self.state, task, has_validation=val_loader is not None),
                 *self._saving(checkpoints or CheckpointsConfig()),
                 ProgressCallback(quiet=quiet),
             ]
@@ -167,7 +167,7 @@ class Trainer:
         self.state.stop_reason = None
         if self.state.random is None:  # a fresh run: dropout must not depend on what the process did before
             torch.manual_seed(self.training.seed)
-        with graceful_stop(self.state):
+        with graceful_stop(self.state), deterministic(self.training.deterministic):
             fit(
                 self.state,
                 self.task,
@@ -209,9 +209,10 @@ class Trainer:
         loader = self.test_loader if loader is None else loader
         if loader is None:
             raise TrainingError("There is nothing to test on: give test() a loader, or the Trainer a test_loader.")
-        scores = validate(
-            self.model, self.task, loader, device=self.state.device, part="test", autocast=self.updater.autocast
-        )
+        with self.state.predicting():
+            scores = validate(
+                self.model, self.task, loader, device=self.state.device, part="test", autocast=self.updater.autocast
+            )
         assert scores is not None  # nothing ends it early
         return scores
 
@@ -227,7 +228,7 @@ class Trainer:
         """
         inputs = inputs.to(self.state.device)
         condition = inputs.new_tensor(list(heights_m)).expand(len(inputs), -1) if heights_m else None
-        with evaluation_mode(self.model), torch.no_grad(), self.updater.autocast():
+        with self.state.predicting(), evaluation_mode(self.model), torch.no_grad(), self.updater.autocast():
             return self.task.decode(self.model(inputs, condition), heights_m or None)
 
     def best_model(self) -> nn.Module:
@@ -238,7 +239,7 @@ class Trainer:
         """
         loaded = self._best_on_disk()
         if loaded is not None:
-            weights = loaded.state["model"]
+            weights = loaded.state["ema"]["weights"] if "ema" in loaded.state else loaded.state["model"]
             for note in loaded.notes:
                 self.state.note("warning", message=note)
         elif self._best_weights.weights is not None:
@@ -247,6 +248,13 @@ class Trainer:
             raise CheckpointError(
                 "There is no best model yet: no epoch was completed with a score. Call train() first."
             )
+        return self._copy_with(weights)
+
+    def last_model(self) -> nn.Module:
+        """As :meth:`best_model`, with the weights as they are now."""
+        return self._copy_with(self.state.weights())
+
+    def _copy_with(self, weights: Mapping[str, Tensor]) -> nn.Module:
         model = bare_model(copy.deepcopy(self.model)).cpu()
         model.load_state_dict(weights)
         return as_predicting(model).eval()
@@ -281,7 +289,6 @@ class Trainer:
         self,
         model: nn.Module,
         optim: OptimConfig,
-        on_nonfinite: Literal["stop", "skip"],
         optimizer: Optimizer | None,
         schedule: LRScheduler | None,
     ) -> TrainState:
@@ -309,8 +316,8 @@ class Trainer:
             accumulate=settings.accumulate,
             clip_norm=settings.clip_norm,
             clip_value=settings.clip_value,
+            clip_adaptive=settings.clip_adaptive,
             device=device,
-            on_nonfinite=on_nonfinite,
         )
         return TrainState(
             model,
@@ -323,6 +330,10 @@ class Trainer:
             batches_per_epoch=batches,
             monitor=self.monitor,
             loss_module=loss_module,
+            average=_average(model, settings.ema),
+            recovery=Recovery(
+                settings.on_nonfinite, settings.restore_times, settings.restore_lr_factor, settings.out_of_memory
+            ),
         )
 
     def _build_store(self, folder: RunFolder, settings: CheckpointsConfig) -> CheckpointStore:
@@ -340,6 +351,7 @@ class Trainer:
             return [self._best_weights]
         saving: Callback = Checkpointing(
             self.store,
+            background=settings.background,
             every_epochs=settings.every_epochs,
             every_steps=settings.every_steps,
             every_minutes=settings.every_minutes,
@@ -355,44 +367,9 @@ class Trainer:
             best_epoch=None if best is None else best.epoch,
             stop_reason=self.state.stop_reason,
             stopped=not self.state.is_finished,
+            skipped_steps=self.updater.skipped,
+            restored=self.state.restored,
         )
-
-
-def _computed(task: Task, *, has_validation: bool) -> list[str]:
-    """Keys of the history that a run computes and that can be better or worse."""
-    losses = ["loss", *(f"loss/{name}" for name in task.loss_terms)]
-    validated = (*losses, *task.score_names()) if has_validation else ()
-    return [*(f"train/{name}" for name in losses), *(f"val/{name}" for name in validated)]
-
-
-def _monitor(monitoring: CallbacksConfig, task: Task, *, has_validation: bool) -> Monitor:
-    wanted = monitoring.monitor or (task.default_monitor if has_validation else "train/loss")
-    name = resolve_monitor(wanted, _computed(task, has_validation=has_validation))
-    mode = task.better(name.partition("/")[2]) if monitoring.mode == "auto" else monitoring.mode
-    return Monitor(name, mode)
-
-
-def _loss_weights(task: Task, *, has_validation: bool) -> list[Callback]:
-    """What moves the factors of the loss; a score it never finds would leave them where they are, unsaid."""
-    schedule = task.loss_schedule
-    if schedule is None:
-        return []
-    if schedule.kind in ("adaptive", "performance"):
-        computed = _computed(task, has_validation=has_validation)
-        schedule.monitor = resolve_monitor(schedule.monitor, computed, "loss.schedule.monitor")
-    return [LossWeights(schedule)]
-
-
-def _learning_rate(state: TrainState, task: Task, *, has_validation: bool) -> LearningRate:
-    """What shows the schedule its score, if it waits for one: that of the run unless it names another."""
-    schedule, monitor = state.schedule, state.monitor
-    if isinstance(schedule, ScoreSchedule):
-        if schedule.monitor is not None:
-            computed = _computed(task, has_validation=has_validation)
-            name = resolve_monitor(schedule.monitor, computed, "optim.schedule.monitor")
-            monitor = Monitor(name, task.better(name.partition("/")[2]))
-        schedule.mode = schedule.mode if schedule.says_mode else monitor.mode
-    return LearningRate(monitor)
 
 
 def _rates(settings: UnfreezeConfig, lr: float) -> dict[str, dict[str, float]] | None:
@@ -400,26 +377,8 @@ def _rates(settings: UnfreezeConfig, lr: float) -> dict[str, dict[str, float]] |
     return {part: {"lr": lr * settings.fall**place} for place, part in enumerate(settings.parts)} or None
 
 
-def _thawing(settings: UnfreezeConfig) -> list[Callback]:
-    return [Thawing(settings.parts, settings.start_epoch, settings.every)] if settings.parts else []
-
-
-def _early_stopping(monitoring: CallbacksConfig) -> list[Callback]:
-    settings = monitoring.early_stopping
-    if not settings.enabled:
-        return []
-    rule = settings.model_dump(exclude={"enabled"})
-    return [EarlyStopping(**rule)]
-
-
-def _folder_callbacks(folder: RunFolder | None, log_every_steps: int) -> list[Callback]:
-    if folder is None:
-        return []
-    log = EventLog(folder.events, attempt=int(folder.record.load().get("attempt", 1)))
-    return [
-        EventsCallback(log, every_steps=log_every_steps),
-        ControlCallback(ControlFolder(folder.control)),
-    ]
+def _average(model: nn.Module, settings: EmaConfig) -> WeightAverage | None:
+    return WeightAverage(model, settings.decay, settings.warmup_steps) if settings.enabled else None
 
 
 def _require_batches(train_loader: TrainBatches, val_loader: EvalBatches | None) -> None:

@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from maskwright.errors import ConfigError, TrainingError
 
 __all__ = ["StepOutcome", "StepUpdater", "autocast_to", "clip_gradients"]
 
+_LEAST_NORM = 1e-3
 _MOST_SKIPPED = 50  # one after the other; a scaler that searches its scale needs about 20
 
 
@@ -58,8 +59,8 @@ class StepUpdater:
         accumulate: Batches whose gradients are added before an update.
         clip_norm: Largest norm of the gradient; applied after ``clip_value`` if both are set. None: no limit.
         clip_value: Largest absolute value of a gradient's entry. None: no limit.
+        clip_adaptive: Largest norm of a unit's gradient in shares of that of its weights; applied first. None: none.
         device: Where the model is.
-        on_nonfinite: What a caller should do about a loss or gradient that is not finite: ``stop`` or ``skip``.
 
     Attributes:
         skipped: Steps so far that were not taken because a number was not finite.
@@ -77,8 +78,8 @@ class StepUpdater:
         accumulate: int = 1,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        clip_adaptive: float | None = None,
         device: torch.device | str = "cpu",
-        on_nonfinite: Literal["stop", "skip"] = "stop",
     ) -> None:
         self._of_optimizer = parameters is None
         self.parameters = _trained(parameters or ())
@@ -93,7 +94,7 @@ class StepUpdater:
         self.accumulate = accumulate
         self.clip_norm = clip_norm
         self.clip_value = clip_value
-        self.on_nonfinite = on_nonfinite
+        self.clip_adaptive = clip_adaptive
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.skipped = 0
         self.is_updating = False
@@ -131,7 +132,9 @@ class StepUpdater:
             raise TrainingError("update() was called without a backward() before it; there are no gradients.")
         self.adopt(optimizer)
         self.scaler.unscale_(optimizer)
-        norm = clip_gradients(self.parameters, clip_norm=self.clip_norm, clip_value=self.clip_value)
+        norm = clip_gradients(
+            self.parameters, clip_norm=self.clip_norm, clip_value=self.clip_value, clip_adaptive=self.clip_adaptive
+        )
         grad_norm, loss = torch.stack((norm, self._loss.to(norm))).tolist()
         self._loss = None
         finite = math.isfinite(grad_norm) and math.isfinite(loss)
@@ -183,14 +186,19 @@ def autocast_to(precision: Precision, device: torch.device) -> AbstractContextMa
 
 
 def clip_gradients(
-    parameters: Iterable[nn.Parameter], *, clip_norm: float | None = None, clip_value: float | None = None
+    parameters: Iterable[nn.Parameter],
+    *,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    clip_adaptive: float | None = None,
 ) -> Tensor:
-    """Clip by value, then by norm, in place.
+    """Clip unit by unit, then by value, then by norm, in place.
 
     Args:
         parameters: What is trained; a generator is fine.
         clip_norm: Largest norm of the whole gradient; None: no limit.
         clip_value: Largest absolute value of an entry; None: no limit.
+        clip_adaptive: Largest norm of a unit's gradient in shares of the norm of its weights; None: no limit.
 
     Returns:
         Norm of the whole gradient before any clipping, a scalar on the device.
@@ -203,12 +211,31 @@ def clip_gradients(
     if not gradients:
         raise TrainingError("The loss reached no parameter: no gradient anywhere. Is the whole model frozen?")
     norm = before = get_total_norm(gradients)
+    if clip_adaptive is not None:
+        _clip_units(parameters, clip_adaptive)
     if clip_value is not None:
         clip_grad_value_(parameters, clip_value)
-        norm = get_total_norm(gradients) if clip_norm is not None else norm
+    if clip_norm is not None and not (clip_value is None and clip_adaptive is None):
+        norm = get_total_norm(gradients)
     if clip_norm is not None:
         clip_grads_with_norm_(parameters, clip_norm, norm)
     return before
+
+
+@torch.no_grad()
+def _clip_units(parameters: Iterable[nn.Parameter], limit: float) -> None:
+    """Scale down gradients that are large beside their weights, a unit at a time. arXiv:2102.06171, section 4.1.
+
+    A unit is what makes one output: a row of a matrix, a filter of a convolution. Vectors such as biases are one unit.
+    Weights near 0 count as 0.001, so that they can leave it.
+    """
+    for parameter in parameters:
+        if parameter.grad is None:
+            continue
+        inside = tuple(range(1, parameter.ndim)) if parameter.ndim > 1 else None
+        weight = torch.linalg.vector_norm(parameter, dim=inside, keepdim=True).clamp(min=_LEAST_NORM)
+        gradient = torch.linalg.vector_norm(parameter.grad, dim=inside, keepdim=True)
+        parameter.grad.mul_((limit * weight / gradient).clamp(max=1.0))
 
 
 def _trained(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:

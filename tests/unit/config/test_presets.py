@@ -30,6 +30,7 @@ def test_the_tiers_and_recipes_are_there_and_described() -> None:
         "defects_document",
         "forestgaps_default",
         "forestgaps_method",
+        "light",
         "minimal",
         "production",
         "quick",
@@ -48,6 +49,7 @@ def test_the_tiers_have_the_documented_lengths(tmp_path: Path) -> None:
         "production": 50,
         "forestgaps_default": 50,
         "forestgaps_method": 30,
+        "light": 50,
         "coronary_document": 50,
         "defects": 60,
         "defects_document": 50,
@@ -96,3 +98,11 @@ def test_thin_things_are_kept_connected_and_rare_ones_are_shown(tmp_path: Path) 
         assert experiment.data.balance.by == "foreground"
         assert experiment.data.augment.centre_p == 0.5
     assert rare.loss.tversky_beta > rare.loss.tversky_alpha
+
+
+def test_the_light_preset_makes_updates_of_eight_images_from_two_at_a_time(tmp_path: Path) -> None:
+    experiment = load_experiment("preset:light", [f"data.folder={tmp_path}"])
+    assert (experiment.data.loader.batch_size, experiment.training.accumulate) == (2, 4)
+    assert experiment.data.tiles.size_px == 256
+    assert experiment.training.out_of_memory == "smaller"
+    assert experiment.training.gradient_checkpointing

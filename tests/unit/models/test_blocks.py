@@ -7,7 +7,9 @@ from torch import nn
 from maskwright.errors import ModelError
 from maskwright.models.blocks import (
     ACTIVATIONS,
+    AdaptiveNorm,
     SkipUnit,
+    adapt_norms,
     build_activation,
     build_norm,
     initialise,
@@ -102,3 +104,23 @@ def test_orthogonal_weights_are_orthogonal() -> None:
     initialise(conv, "orthogonal", "relu")
     rows = conv.weight.detach().flatten(1)
     torch.testing.assert_close(rows @ rows.T, 2 * torch.eye(4), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 12, 13, 64])
+@pytest.mark.parametrize(("batch_size", "kind"), [(1, nn.GroupNorm), (15, nn.GroupNorm), (16, nn.BatchNorm2d)])
+def test_an_adaptive_norm_is_settled_when_it_is_built(channels: int, batch_size: int, kind: type[nn.Module]) -> None:
+    norm = AdaptiveNorm(channels, batch_size).eval()
+    assert isinstance(norm.norm, kind)
+    images = torch.randn(32, channels, 4, 4)
+    torch.testing.assert_close(norm(images[:1]), norm(images)[:1])  # alone as in company
+
+
+def test_norms_of_a_network_are_replaced_for_small_batches_with_their_weights() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 12, 1), nn.BatchNorm2d(12), nn.Sequential(nn.BatchNorm2d(12, affine=False)))
+    nn.init.constant_(model[1].weight, 3.0)  # type: ignore[arg-type]
+    assert adapt_norms(model, 16) == 0
+    assert adapt_norms(model, 4) == 2
+    assert isinstance(model[1], nn.GroupNorm)
+    assert model[1].num_groups == 6
+    assert model[1].weight.unique().tolist() == [3.0]
+    assert model(torch.randn(1, 3, 5, 5)).shape == (1, 12, 5, 5)

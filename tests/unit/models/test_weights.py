@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from maskwright.config.model import UNetConfig
+from maskwright.config.model import SmpConfig, UNetConfig
 from maskwright.errors import ConfigError, ModelError
 from maskwright.models import build_model
 from maskwright.models.weights import adapt_bands, load_pretrained
@@ -118,6 +118,16 @@ def test_a_network_starts_from_a_file_a_model_folder_or_a_run_folder(
     assert all(torch.equal(value, ours.state_dict()[name]) for name, value in source.state_dict().items())
     assert f"model.initial_weights, {tmp_path / given}: {len(source.state_dict())} weights match" in caplog.text
     assert caplog.records[-1].levelname == "INFO"
+
+
+def test_a_ready_made_network_starts_as_a_whole_and_fetches_nothing_for_its_encoder(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    source = build_model(SmpConfig(encoder="resnet18"), 3, 2)
+    save_file(source.state_dict(), tmp_path / "whole.safetensors")
+    config = SmpConfig(encoder="resnet18", encoder_weights="imagenet", initial_weights=tmp_path / "whole.safetensors")
+    ours = build_model(config, 3, 2)
+    assert all(torch.equal(value, ours.state_dict()[name]) for name, value in source.state_dict().items())
+    assert config.bare() == SmpConfig(encoder="resnet18")
 
 
 def test_weights_of_another_network_are_taken_in_part_only_if_that_is_said(

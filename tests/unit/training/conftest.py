@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from maskwright.losses import CombinedLoss
 from maskwright.tasks import HeightGaps
-from maskwright.training import Callback, CallbackList, Monitor, StepUpdater, TrainState
+from maskwright.training import Callback, CallbackList, Monitor, Recovery, StepUpdater, TrainState, WeightAverage
 from maskwright.training.averages import LossSums
 from maskwright.types import Batch, Place, Window
 
@@ -91,6 +91,8 @@ class Toy:
         batches: int = 4,
         schedule: Callable[[torch.optim.Optimizer], Any] | None = None,
         monitor: Monitor | None = None,
+        recovery: Recovery | None = None,
+        average: float | None = None,
         **updater: Any,
     ) -> TrainState:
         model = ToyNet() if model is None else model
@@ -105,6 +107,8 @@ class Toy:
             epochs=epochs,
             batches_per_epoch=batches,
             monitor=monitor or Monitor("val/iou", "max"),
+            recovery=recovery,
+            average=None if average is None else WeightAverage(model, average),
         )
 
     def callbacks(self, *callbacks: Callback) -> CallbackList:

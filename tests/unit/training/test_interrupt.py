@@ -11,6 +11,7 @@ import pytest
 
 from maskwright.training import CallbackList, fit, graceful_stop
 from maskwright.training.callback import Callback
+from maskwright.training.interrupt import StopAsked, stoppable
 
 Toy = Any
 
@@ -53,6 +54,53 @@ def test_a_second_sigterm_ends_the_process_at_once(toy: Toy) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         os._exit(7)  # still here
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_around_the_loop_the_first_signal_strikes_where_the_run_is(number: signal.Signals) -> None:
+    former = signal.getsignal(number)
+    reached = []
+
+    def work() -> None:
+        with stoppable():
+            reached.append("before")
+            os.kill(os.getpid(), number)
+            reached.append("behind")
+
+    with pytest.raises(StopAsked) as stop:
+        work()
+    assert reached == ["before"]
+    assert stop.value.reason == f"signal {number.name}"
+    assert signal.getsignal(number) is former
+
+
+def test_a_signal_inside_the_loop_that_came_too_late_ends_the_run_behind_it(toy: Toy) -> None:
+    state = toy.state()
+    with stoppable() as stopper:
+        with graceful_stop(state):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert state.stop_reason == "signal SIGTERM"
+        with pytest.raises(StopAsked, match="signal SIGTERM"):
+            stopper.check()
+
+
+def test_without_a_signal_nothing_ends() -> None:
+    with stoppable() as stopper:
+        stopper.check()
+    assert stopper.reason is None
+
+
+def test_a_second_interrupt_around_the_loop_raises_while_the_first_is_handled() -> None:
+    def twice() -> None:
+        with stoppable():
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except StopAsked:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) as second:
+        twice()
+    assert not isinstance(second.value, StopAsked)
 
 
 def test_outside_the_main_thread_handlers_are_left_alone(toy: Toy) -> None:

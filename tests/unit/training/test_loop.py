@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from maskwright.errors import TrainingError
-from maskwright.training import Callback, CallbackList, fit
+from maskwright.training import Callback, CallbackList, Recovery, fit
 from maskwright.training.loop import groups_of
 from maskwright.types import Batch
 
@@ -181,7 +181,8 @@ def test_a_loss_that_is_not_finite_stops_with_epoch_step_and_terms(toy: Toy) -> 
         run(toy, state, poisoned(toy, 4, bad=2))
     message = str(error.value)
     assert message.startswith(
-        "Loss or gradient is not finite in epoch 1, step 3 (loss nan, bce nan, dice nan, gradient norm nan)"
+        "Loss or gradient is not finite in epoch 1, step 3 (loss nan, gradient norm nan): first in its image, for toy "
+        "(row 2, column 0, 5 x 5 px). Lower"
     )
     assert "Lower optim.optimizer.lr" in message
     assert state.at_boundary
@@ -191,7 +192,7 @@ def test_a_loss_that_is_not_finite_stops_with_epoch_step_and_terms(toy: Toy) -> 
 
 def test_a_skipped_step_is_counted_noted_and_leaves_no_trace(toy: Toy, caplog: pytest.LogCaptureFixture) -> None:
     entries = Entries()
-    state = toy.state(toy.net(norm=True), epochs=1, on_nonfinite="skip")
+    state = toy.state(toy.net(norm=True), epochs=1, recovery=Recovery("skip"))
     run(toy, state, poisoned(toy, 4, bad=2), None, entries)
     assert (state.global_step, state.position, state.updater.skipped) == (3, 0, 1)
     assert math.isfinite(entries.scores[0]["train/loss"])

@@ -23,6 +23,7 @@ class Parabola:
     """A task whose loss is a parabola of the weight with a noisy place: plain descent diverges above 2 / curvature."""
 
     loss_terms = ("square",)
+    loss_adds_up = True
 
     def loss_weights(self, group: Any) -> dict[str, torch.Tensor]:
         return {}

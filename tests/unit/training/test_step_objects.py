@@ -50,6 +50,31 @@ def test_a_limit_must_be_above_zero(limit: float) -> None:
         GradientClipper(clip_norm=limit)
     with pytest.raises(ConfigError, match=r"gradient_clip_value is"):
         TrainingOptimizer(gradient_clip_value=limit)
+    with pytest.raises(ConfigError, match=r"gradient_clip_adaptive is"):
+        TrainingOptimizer(gradient_clip_adaptive=limit)
+
+
+def test_gradients_are_clipped_beside_their_weights_by_all_three_objects() -> None:
+    for clip in (
+        lambda parameter: GradientClipper(clip_norm=None, clip_adaptive=0.1).clip([parameter]),
+        lambda parameter: _updated(AMPManager(False, "cpu", clipper=GradientClipper(None, None, 0.1)), parameter),
+        lambda parameter: _updated(TrainingOptimizer(None, False, gradient_clip_adaptive=0.1, device="cpu"), parameter),
+    ):
+        parameter = weight([3.0, 4.0])
+        parameter.grad = torch.tensor([6.0, 8.0])
+        clip(parameter)
+        moved = torch.tensor([3.0, 4.0]) - parameter.detach() if parameter.grad is None else parameter.grad
+        assert moved.tolist() == pytest.approx([0.3, 0.4])  # a tenth of the norm of the weights, which is 5
+
+
+def _updated(steps: AMPManager | TrainingOptimizer, parameter: nn.Parameter) -> None:
+    """One update along the gradient the parameter has already."""
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    if isinstance(steps, AMPManager):
+        steps.scale_loss(0 * parameter.sum()).backward()  # type: ignore[no-untyped-call]
+        steps.step(optimizer)
+    else:
+        steps.backward_step(0 * parameter.sum(), optimizer)
 
 
 def test_a_gradient_nowhere_is_an_error() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from maskwright.errors import ConfigError, TrainingError
 from maskwright.training import StepUpdater
+from maskwright.training.updater import clip_gradients
 
 
 def parameter(values: list[float]) -> nn.Parameter:
@@ -91,7 +93,7 @@ def test_a_loss_that_is_not_finite_counts_even_if_its_gradient_is() -> None:
 
 def test_a_run_that_only_skips_is_ended() -> None:
     weight = parameter([1.0])
-    updater, optimizer = StepUpdater([weight], on_nonfinite="skip"), torch.optim.SGD([weight], lr=1.0)
+    updater, optimizer = StepUpdater([weight]), torch.optim.SGD([weight], lr=1.0)
 
     def skip_often() -> None:
         for _ in range(50):
@@ -181,3 +183,57 @@ def test_the_scale_and_its_growth_survive_saving() -> None:
     give_gradient(again, weight, [1.0])
     again.update(optimizer)
     assert again.scaler.get_scale() == 16.0  # grown after two good steps, one of them before saving
+
+
+# --- adaptive clipping ------------------------------------------------------------------------------------------------
+
+
+def with_gradient(weight: list[Any], gradient: list[Any]) -> nn.Parameter:
+    made = nn.Parameter(torch.tensor(weight))
+    made.grad = torch.tensor(gradient)
+    return made
+
+
+def test_adaptive_clipping_by_hand_row_by_row() -> None:
+    # Norms of the weights 5 and 1, of the gradients 10 and 0.05: of the first row at most 0.1 * 5 is left.
+    matrix = with_gradient([[3.0, 4.0], [1.0, 0.0]], [[6.0, 8.0], [0.03, 0.04]])
+    before = clip_gradients([matrix], clip_adaptive=0.1)
+    assert matrix.grad is not None
+    torch.testing.assert_close(matrix.grad, torch.tensor([[0.3, 0.4], [0.03, 0.04]]))
+    assert float(before) == pytest.approx((100 + 0.0025) ** 0.5)
+
+
+def test_adaptive_clipping_takes_a_filter_as_one_unit_and_a_bias_as_a_whole() -> None:
+    filters = with_gradient([[[[2.0]]], [[[4.0]]]], [[[[1.0]]], [[[1.0]]]])
+    bias = with_gradient([3.0, 4.0], [3.0, 4.0])
+    clip_gradients([filters, bias], clip_adaptive=0.1)
+    assert filters.grad is not None
+    assert bias.grad is not None
+    assert filters.grad.flatten().tolist() == pytest.approx([0.2, 0.4])
+    assert bias.grad.tolist() == pytest.approx([0.3, 0.4])
+
+
+def test_weights_at_zero_can_leave_it_and_gradients_of_zero_stay() -> None:
+    matrix = with_gradient([[0.0], [1.0]], [[1.0], [0.0]])
+    clip_gradients([matrix], clip_adaptive=0.1)
+    assert matrix.grad is not None
+    assert matrix.grad.flatten().tolist() == pytest.approx([1e-4, 0.0])
+
+
+def test_the_three_limits_work_together_in_order() -> None:
+    # Units: 10 becomes 2 and 4 becomes 2; by value 1.5 each; by norm 1.5 * sqrt(2) becomes 1.
+    matrix = with_gradient([[20.0], [20.0]], [[10.0], [4.0]])
+    before = clip_gradients([matrix], clip_adaptive=0.1, clip_value=1.5, clip_norm=1.0)
+    assert matrix.grad is not None
+    assert matrix.grad.flatten().tolist() == pytest.approx([0.5**0.5, 0.5**0.5])
+    assert float(before) == pytest.approx(116**0.5)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_adaptive_clipping_never_hides_a_gradient_that_is_not_finite(bad: float) -> None:
+    weight = parameter([1.0, 2.0])
+    updater = StepUpdater([weight], clip_adaptive=0.01)
+    give_gradient(updater, weight, [bad, 1.0])
+    outcome = updater.update(torch.optim.SGD([weight], lr=1.0))
+    assert (outcome.stepped, outcome.finite) == (False, False)
+    assert weight.detach().tolist() == [1.0, 2.0]

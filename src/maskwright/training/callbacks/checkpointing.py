@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from maskwright.checkpoints import bare_model, check_plain
+from maskwright.checkpoints import Writing, check_plain
 from maskwright.errors import CheckpointError
 from maskwright.tracking.manifest import CheckpointKind, CheckpointRecord
 from maskwright.training.callback import Callback
@@ -20,7 +20,7 @@ __all__ = ["BestWeights", "Checkpointing", "Store"]
 
 
 class Store(Protocol):
-    """Where checkpoints go; CheckpointStore is one."""
+    """Where checkpoints go; CheckpointStore is one. Without ``background`` only ``save`` is called."""
 
     def save(
         self,
@@ -33,6 +33,27 @@ class Store(Protocol):
         kind: CheckpointKind,
     ) -> CheckpointRecord: ...
 
+    def save_later(
+        self,
+        state: Mapping[str, Any],
+        *,
+        epoch: int,
+        position: int,
+        global_step: int,
+        scores: Mapping[str, float],
+        kind: CheckpointKind,
+    ) -> Writing[CheckpointRecord]: ...
+
+    def prepare(self, state: Mapping[str, Any]) -> None: ...
+
+
+class _Place(NamedTuple):
+    """Where a run stands."""
+
+    epoch: int
+    position: int
+    global_step: int
+
 
 class Checkpointing(Callback):
     """Saves at the end of epochs, inside them, when asked, and when the run is stopped or fails.
@@ -40,8 +61,13 @@ class Checkpointing(Callback):
     A checkpoint that cannot be written, for example because the disk is full, becomes a warning; the run goes on and
     the former checkpoints stay. Put it behind the callbacks whose state must be in the checkpoint.
 
+    With ``background`` a checkpoint is copied, and written while training goes on; one at a time, so a save that is due
+    before the last one is on disk waits for it and none is left out. It is told of once it is written, at the next
+    update or batch of the validation. What is saved as the run ends is on disk before it ends.
+
     Args:
         store: Where checkpoints go.
+        background: Write while training goes on; needs memory for one more copy of the state.
         every_epochs: Epochs from one checkpoint to the next; an epoch that is the best or the last is saved anyway.
         every_steps: Also save inside an epoch after so many updates.
         every_minutes: Also save inside an epoch when the last checkpoint is so old.
@@ -52,18 +78,22 @@ class Checkpointing(Callback):
         self,
         store: Store,
         *,
+        background: bool = False,
         every_epochs: int = 1,
         every_steps: int | None = None,
         every_minutes: float | None = None,
         description: Mapping[str, Any] | None = None,
     ) -> None:
         self.store = store
+        self.background = background
         self.every_epochs = every_epochs
         self.every_steps = every_steps
         self.every_minutes = every_minutes
         self.description = dict(description or {})
         self._saved_at_s = time.monotonic()
-        self._saved: tuple[int, int, int] | None = None
+        self._saved: _Place | None = None
+        self._under_way: tuple[Writing[CheckpointRecord], _Place] | None = None
+        self._is_prepared = not background
 
     def on_train_begin(self, state: TrainState) -> None:
         self._saved_at_s = time.monotonic()
@@ -71,24 +101,37 @@ class Checkpointing(Callback):
         check_plain(self._content(state))  # what cannot be saved must be known before the first epoch, not after
 
     def on_step_end(self, state: TrainState, outcome: StepOutcome) -> None:
+        self._tell(state, wait=False)
         wanted = state.checkpoint_wanted or self._is_old()
         if self.every_steps is not None and outcome.stepped and state.global_step % self.every_steps == 0:
             wanted = True
+        if not self._is_prepared:  # only now the optimizer has its state
+            self._is_prepared = True
+            self.store.prepare(self._content(state))
         if wanted:
+            self._save(state, "step")
+
+    def on_validation_batch_end(self, state: TrainState) -> None:
+        self._tell(state, wait=False)
+        if state.checkpoint_wanted and state.at_boundary:  # with averaged weights in place only the epoch's end is one
             self._save(state, "step")
 
     def on_epoch_end(self, state: TrainState, scores: Mapping[str, float]) -> None:
         is_best = state.best is not None and state.best.epoch == state.epoch
         is_last = state.epoch >= state.epochs or state.stop_reason is not None
         if is_best or is_last or state.checkpoint_wanted or state.epoch % self.every_epochs == 0:
-            self._save(state, "epoch")
+            self._save(state, "epoch", now=is_last)
 
     def on_train_end(self, state: TrainState) -> None:
-        self._save(state, "epoch" if state.is_finished else "interrupted")
+        self._save(state, "epoch" if state.is_finished else "interrupted", now=True)
 
     def on_exception(self, state: TrainState, error: BaseException) -> None:
-        if isinstance(error, Exception) and state.at_boundary:
-            self._save(state, "error")
+        if not isinstance(error, Exception):
+            return  # somebody wants to leave at once; a write under way still ends well
+        if state.at_boundary:
+            self._save(state, "error", now=True)
+        else:
+            self._tell(state, wait=True)
 
     def _content(self, state: TrainState) -> dict[str, Any]:
         return state.state_dict() | {"description": self.description}
@@ -96,25 +139,45 @@ class Checkpointing(Callback):
     def _is_old(self) -> bool:
         return self.every_minutes is not None and time.monotonic() - self._saved_at_s >= 60 * self.every_minutes
 
-    def _save(self, state: TrainState, kind: CheckpointKind) -> None:
-        if self._saved == _place(state) and not state.checkpoint_wanted:
+    def _save(self, state: TrainState, kind: CheckpointKind, *, now: bool = False) -> None:
+        self._tell(state, wait=True)
+        place = _place(state)
+        if self._saved == place and not state.checkpoint_wanted:
             return  # nothing has happened since
         state.checkpoint_wanted = False
         self._saved_at_s = time.monotonic()  # a disk that refuses is asked again after the same pause
+        save = self.store.save_later if self.background and not now else self.store.save
         try:
-            record = self.store.save(
+            saved = save(
                 self._content(state),
-                epoch=state.epoch,
-                position=state.position,
-                global_step=state.global_step,
+                **place._asdict(),
                 scores=state.scores if state.position == 0 else {},
                 kind=kind,
             )
         except CheckpointError as error:
-            state.note("warning", message=f"No checkpoint was saved after {state.global_step} updates: {error}")
+            self._tell_refused(state, place, error)
             return
-        self._saved = _place(state)
-        state.note("checkpoint", file=record.file, checkpoint_kind=kind, epoch=state.epoch, bytes=record.bytes)
+        if isinstance(saved, CheckpointRecord):
+            self._tell_saved(state, place, saved)
+        else:
+            self._under_way = saved, place
+
+    def _tell(self, state: TrainState, *, wait: bool) -> None:
+        """Tell of the write in the background once it has ended."""
+        if self._under_way is None or not (wait or self._under_way[0].is_done):
+            return
+        (writing, place), self._under_way = self._under_way, None
+        try:
+            self._tell_saved(state, place, writing.result())
+        except CheckpointError as error:
+            self._tell_refused(state, place, error)
+
+    def _tell_saved(self, state: TrainState, place: _Place, record: CheckpointRecord) -> None:
+        self._saved = place
+        state.note("checkpoint", file=record.file, checkpoint_kind=record.kind, epoch=record.epoch, bytes=record.bytes)
+
+    def _tell_refused(self, state: TrainState, place: _Place, error: CheckpointError) -> None:
+        state.note("warning", message=f"No checkpoint was saved after {place.global_step} updates: {error}")
 
 
 class BestWeights(Callback):
@@ -126,9 +189,8 @@ class BestWeights(Callback):
     def on_epoch_end(self, state: TrainState, scores: Mapping[str, float]) -> None:
         if state.best is not None and state.best.epoch == state.epoch:
             with torch.no_grad():
-                weights = bare_model(state.model).state_dict()
-                self.weights = {name: value.to("cpu", copy=True) for name, value in weights.items()}
+                self.weights = {name: value.to("cpu", copy=True) for name, value in state.weights().items()}
 
 
-def _place(state: TrainState) -> tuple[int, int, int]:
-    return state.epoch, state.position, state.global_step
+def _place(state: TrainState) -> _Place:
+    return _Place(state.epoch, state.position, state.global_step)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+import os
 import time
 
 from maskwright.errors import TrainingError
 from maskwright.tracking.control import Command, ControlFolder
+from maskwright.tracking.folder import RunRecord
 from maskwright.training.callback import Callback
 from maskwright.training.state import TrainState
 
@@ -18,8 +21,9 @@ class ControlCallback(Callback):
     """Looks for commands after each batch of training and validation.
 
     ``stop`` ends the run and saves; ``pause`` waits for ``resume`` or ``stop``; ``checkpoint`` saves at the next
-    update; ``set_lr`` sets the learning rate and scales the rest of the schedule with it. Commands sent before the run
-    began are forgotten. Put it before the callback that saves checkpoints.
+    update, or at once between two batches of the validation; ``set_lr`` sets the learning rate and scales the rest of
+    the schedule with it. Commands sent while the run was starting are obeyed at its first batch, those sent before are
+    forgotten. Put it before the callback that saves checkpoints.
     """
 
     def __init__(self, folder: ControlFolder) -> None:
@@ -28,9 +32,19 @@ class ControlCallback(Callback):
 
     def on_train_begin(self, state: TrainState) -> None:
         self.is_paused = False
-        forgotten = self.folder.clear()
+        forgotten = self.folder.clear(before_ns=self._attempt_began_ns())
         if forgotten:
             state.note("warning", message=f"Commands sent before this start were forgotten: {', '.join(forgotten)}.")
+
+    def _attempt_began_ns(self) -> int | None:
+        """When this process took up the run; None if run.json names another process, or there is none."""
+        record = RunRecord(self.folder.path.parent / "run.json")
+        if not record.path.is_file():
+            return None
+        fields = record.load()
+        if fields.get("pid") != os.getpid():
+            return None
+        return int(datetime.datetime.fromisoformat(fields["started"]).timestamp() * 1_000_000) * 1000
 
     def on_batch_begin(self, state: TrainState) -> None:
         self._look(state)

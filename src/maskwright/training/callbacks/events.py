@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
+
 from maskwright.tracking.events import EventLog
 from maskwright.training.callback import Callback
 from maskwright.training.state import Note, TrainState
@@ -34,6 +36,7 @@ class EventsCallback(Callback):
             batches_per_epoch=state.batches_per_epoch,
             accumulate=state.updater.accumulate,
             precision=state.updater.precision,
+            deterministic=torch.are_deterministic_algorithms_enabled(),
         )
 
     def on_step_end(self, state: TrainState, outcome: StepOutcome) -> None:

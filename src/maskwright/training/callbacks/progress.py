@@ -1,4 +1,4 @@
-"""ProgressCallback: what a person sees of a run; a live bar on a terminal, plain lines anywhere else."""
+"""ProgressCallback: what a person sees of a run; a live bar on a terminal, a live line in a notebook, else lines."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ __all__ = ["ProgressCallback"]
 log = logging.getLogger("maskwright.training")
 
 _SMOOTHING = 0.9  # of the loss shown inside an epoch
+_BAR_EVERY_S = 0.1
+_LINE_EVERY_S = 0.5  # a notebook keeps what was written
 
 
 class ProgressCallback(Callback):
     """Epoch, batch, loss, learning rate, validation score, images per second, time left.
 
     Args:
-        stream: Where to write; unset: standard error. A terminal gets a live bar, anything else lines.
+        stream: Where to write; unset: standard error. A terminal gets a live bar, a notebook a line that changes,
+            anything else lines.
         quiet: True: say nothing.
         line_every_s: Seconds from one line to the next inside an epoch, where there is no bar.
     """
@@ -41,6 +44,9 @@ class ProgressCallback(Callback):
         self._images_per_s = 0.0
         self._began_s = self._epoch_began_s = self._line_s = time.monotonic()
         self._batches = 0
+        self._is_notebook = not quiet and _is_notebook(self.stream)
+        self._live_letters = 0  # of the line that changes
+        self._due_s = 0.0
 
     def on_train_begin(self, state: TrainState) -> None:
         self._began_s = time.monotonic()
@@ -51,6 +57,7 @@ class ProgressCallback(Callback):
     def on_epoch_begin(self, state: TrainState) -> None:
         self._epoch_began_s = self._line_s = time.monotonic()
         self._loss = None
+        self._due_s = 0.0
         self._show(state)
 
     def on_step_end(self, state: TrainState, outcome: StepOutcome) -> None:
@@ -59,11 +66,12 @@ class ProgressCallback(Callback):
         if outcome.stepped:
             self._loss = outcome.loss if self._loss is None else _smoothed(self._loss, outcome.loss)
         self._show(state)
-        if self._bar is None and time.monotonic() - self._line_s >= self.line_every_s:
+        if self._bar is None and not self._is_notebook and time.monotonic() - self._line_s >= self.line_every_s:
             self._line_s = time.monotonic()
             self._say(self._inside(state))
 
     def on_validation_begin(self, state: TrainState) -> None:
+        self._due_s = 0.0
         self._show(state, doing="validation")
 
     def on_epoch_end(self, state: TrainState, scores: Mapping[str, float]) -> None:
@@ -107,6 +115,12 @@ class ProgressCallback(Callback):
     # --- screen -------------------------------------------------------------------------------------------------------
 
     def _show(self, state: TrainState, doing: str = "training") -> None:
+        now_s = time.monotonic()
+        if now_s < self._due_s:  # nobody reads faster, and words cost time
+            return
+        self._due_s = now_s + (_LINE_EVERY_S if self._is_notebook else _BAR_EVERY_S)
+        if self._is_notebook:
+            self._rewrite(self._inside(state) if doing == "training" else f"epoch {state.epoch + 1}: {doing}")
         if self._bar is None or self._task is None:
             return
         score = state.scores.get(state.monitor.name)
@@ -126,14 +140,28 @@ class ProgressCallback(Callback):
             return
         if self._bar is not None:
             self._bar.console.print(line, highlight=False, soft_wrap=True)
+        elif self._is_notebook:
+            self._rewrite(line)
+            self.stream.write("\n")
+            self._live_letters = 0
         else:
             self.stream.write(line + "\n")
             self.stream.flush()
+
+    def _rewrite(self, line: str) -> None:
+        """Put a line in the place of the one that changes."""
+        self.stream.write("\r" + line.ljust(self._live_letters))
+        self.stream.flush()
+        self._live_letters = len(line)
 
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = self._task = None
+
+
+def _is_notebook(stream: TextIO) -> bool:
+    return type(stream).__module__.startswith("ipykernel")
 
 
 def _open_bar(stream: TextIO) -> tuple[Progress, TaskID]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from maskwright.errors import RunError
 from maskwright.files import read_json
 from maskwright.tracking.folder import RunFolder
+from maskwright.tracking.gpu import GpuSampler
 from maskwright.tracking.system import SystemSampler
 from maskwright.tracking.writers import Entry, Outcome, RunFacts, Tracker, Writer
 from maskwright.training.callback import Callback
@@ -30,6 +31,7 @@ __all__ = ["Resources", "Track", "build_writers", "flat", "tracked"]
 
 log = logging.getLogger("maskwright.training")
 
+_PICTURES = {"epoch": "samples", "confusion": "confusion"}  # beginnings of names of files, and what they show
 _FEW_SCORES = 50
 _HURRY_S = 2.0  # who ended a run by force, or is shown an error, does not wait longer
 
@@ -67,10 +69,8 @@ class Track(Callback):
         self._pass_on_problems(state)
 
     def on_epoch_end(self, state: TrainState, scores: Mapping[str, float]) -> None:
-        new = [path for path in self._pictures() if path not in self._shown]
-        self._shown.update(new)
-        pictures = {"samples": new[-1]} if new else {}
-        self.tracker.log(Entry("epoch", state.global_step, {**scores, "epoch": float(state.epoch)}, pictures))
+        scalars = {**scores, "epoch": float(state.epoch)}
+        self.tracker.log(Entry("epoch", state.global_step, scalars, self._new_pictures()))
         self._pass_on_problems(state)
 
     def on_note(self, state: TrainState, note: Note) -> None:
@@ -78,8 +78,15 @@ class Track(Callback):
             scalars = {f"resources/{name}": float(value) for name, value in note.fields.items() if value is not None}
             self.tracker.log(Entry("resources", state.global_step, scalars))
 
+    def _new_pictures(self) -> dict[str, Path]:
+        """The newest of each kind that nobody was shown yet."""
+        new = [path for path in self._pictures() if path not in self._shown]
+        self._shown.update(new)
+        return {_PICTURES[path.stem.partition("_")[0]]: path for path in new}
+
     def _pictures(self) -> list[Path]:
-        return sorted(self.facts.folder.samples.glob("epoch_*.png"))
+        folder = self.facts.folder.samples
+        return sorted(path for kind in _PICTURES for path in folder.glob(f"{kind}_*.png"))
 
     def _pass_on_problems(self, state: TrainState) -> None:
         for problem in self.tracker.take_problems():
@@ -87,7 +94,9 @@ class Track(Callback):
 
 
 class Resources(Callback):
-    """Notes a row ``resources`` every so often: processor, memory, disk, images a second, waiting for data, time left.
+    """Notes a row ``resources`` every so often: processor, memory, disk, GPU, speed, waiting for data, time left.
+
+    ``left_s`` counts the validations that are still to come, once one was seen.
 
     Args:
         folder: A folder on the disk whose free space counts.
@@ -97,11 +106,15 @@ class Resources(Callback):
     def __init__(self, folder: Path, *, every_s: float = 10.0) -> None:
         self.sampler = SystemSampler(folder)
         self.every_s = every_s
+        self._gpu: GpuSampler | None = None
         self._idle_since_s: float | None = None
         self._paused_s: float | None = None
+        self._validation_s = 0.0  # of all epochs so far, pictures included
+        self._epochs = 0
         self._restart()
 
     def on_train_begin(self, state: TrainState) -> None:
+        self._gpu = _gpu_of(state.device)
         self._restart()
 
     def on_epoch_begin(self, state: TrainState) -> None:
@@ -129,8 +142,11 @@ class Resources(Callback):
     def on_epoch_end(self, state: TrainState, scores: Mapping[str, float]) -> None:
         self._idle_since_s = None
         if self._paused_s is not None:  # speed is that of training
-            self._since_s += time.monotonic() - self._paused_s
+            pause_s = time.monotonic() - self._paused_s
+            self._since_s += pause_s
+            self._validation_s += pause_s
             self._paused_s = None
+        self._epochs += 1
 
     def _restart(self) -> None:
         self._since_s = time.monotonic()
@@ -141,13 +157,15 @@ class Resources(Callback):
     def _sample(self, state: TrainState, now: float) -> dict[str, float]:
         elapsed_s = max(now - self._since_s, 1e-9)
         left = (state.epochs - state.epoch) * state.batches_per_epoch - state.position
+        batch_s = elapsed_s / max(self._batches, 1)
         facts = {
             "images_per_s": self._images / elapsed_s,
             "data_wait_share": min(self._waited_s / elapsed_s, 1.0),
-            "epoch_s": elapsed_s / max(self._batches, 1) * state.batches_per_epoch,
-            "left_s": elapsed_s / max(self._batches, 1) * left,
+            "epoch_s": batch_s * state.batches_per_epoch,
+            "left_s": batch_s * left + self._validation_s / max(self._epochs, 1) * (state.epochs - state.epoch),
         }
-        return {**self.sampler.sample(), **facts, **_gpu_memory(state.device)}
+        gpu = {} if self._gpu is None else self._gpu.sample()
+        return {**self.sampler.sample(), **facts, **_gpu_memory(state.device), **gpu}
 
 
 def build_writers(settings: TrackingConfig) -> list[Writer]:
@@ -165,13 +183,19 @@ def build_writers(settings: TrackingConfig) -> list[Writer]:
 
 
 @contextmanager
-def tracked(settings: TrackingConfig, folder: RunFolder, experiment: Mapping[str, Any]) -> Iterator[list[Callback]]:
+def tracked(
+    settings: TrackingConfig,
+    folder: RunFolder,
+    experiment: Mapping[str, Any],
+    graph: Callable[[], Any] | None = None,
+) -> Iterator[list[Callback]]:
     """The callbacks that follow a run; when the body ends, whatever it ended with, everybody is told how.
 
     Args:
         settings: Whom to tell.
         folder: The run folder; status, final scores and files are taken from it at the end.
         experiment: The settings of the run as plain values, nested.
+        graph: Makes the graph of the network, for those who show it.
     """
     tracker = Tracker(build_writers(settings))
     facts = RunFacts(
@@ -180,6 +204,7 @@ def tracked(settings: TrackingConfig, folder: RunFolder, experiment: Mapping[str
         flat(experiment),
         folder.config.read_text("utf-8"),
         int(folder.record.load().get("attempt", 1)),
+        graph=graph,
     )
     track = Track(tracker, facts, every_steps=settings.log_every_steps)
     try:
@@ -205,7 +230,8 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _outcome(folder: RunFolder, global_step: int) -> Outcome:
-    files = (folder.config, folder.history, folder.report, folder.path / "evaluation.json", folder.model)
+    strip, numbers = folder.samples / "strip.png", folder.path / "evaluation.json"
+    files = (folder.config, folder.history, folder.report, numbers, strip, folder.model)
     try:
         status, scores = str(folder.record.load()["status"]), _final_scores(folder)
     except (
@@ -230,7 +256,12 @@ def _final_scores(folder: RunFolder) -> dict[str, float]:
     return {key: float(value) for key, value in scores.items() if value is not None and math.isfinite(value)}
 
 
+def _gpu_of(device: torch.device) -> GpuSampler | None:
+    return GpuSampler(str(torch.cuda.get_device_properties(device).uuid)) if device.type == "cuda" else None
+
+
 def _gpu_memory(device: torch.device) -> dict[str, float]:
+    """What this process has of a GPU's memory."""
     if device.type != "cuda":
         return {}
     return {

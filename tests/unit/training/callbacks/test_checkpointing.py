@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import torch
 
+from maskwright.checkpoints import Writing
 from maskwright.errors import CheckpointError, TrainingError
 from maskwright.tracking import CheckpointRecord
 from maskwright.training import BestWeights, Callback, CallbackList, Checkpointing, Monitor, fit
@@ -24,6 +27,10 @@ class FakeStore:
         self.contents: list[Mapping[str, Any]] = []
         self.scores: list[dict[str, float]] = []
         self.refuse = refuse
+        self.later = 0
+        self.prepared = 0
+        self.gate = threading.Event()  # writes in the background wait here
+        self.gate.set()
 
     def save(
         self,
@@ -39,9 +46,22 @@ class FakeStore:
             self.refuse -= 1
             raise CheckpointError("out/checkpoint.pt could not be written: the disk is full (0.0 MB free).")
         self.saved.append((kind, epoch, position, global_step))
-        self.contents.append(state)
+        self.contents.append(copy.deepcopy(dict(state)))
         self.scores.append(dict(scores))
         return CheckpointRecord("checkpoint.pt", "0" * 64, 1, epoch, position, global_step, dict(scores), kind, "now")
+
+    def save_later(self, state: Mapping[str, Any], **place: Any) -> Writing[CheckpointRecord]:
+        self.later += 1
+        content = copy.deepcopy(dict(state))
+
+        def work() -> CheckpointRecord:
+            self.gate.wait(60)
+            return self.save(content, **place)
+
+        return Writing(work)
+
+    def prepare(self, state: Mapping[str, Any]) -> None:
+        self.prepared += 1
 
 
 class StopAt(Callback):
@@ -108,6 +128,16 @@ def test_a_wanted_checkpoint_is_saved_at_the_next_update_once(toy: Toy) -> None:
     assert store.saved == [("step", 0, 2, 2), ("epoch", 1, 0, 4)]
 
 
+def test_a_checkpoint_wanted_while_the_validation_runs_is_saved_between_two_of_its_batches(toy: Toy) -> None:
+    class Want(Callback):
+        def on_validation_begin(self, state: Any) -> None:
+            state.checkpoint_wanted = state.epoch == 0
+
+    store = FakeStore()
+    run(toy, store, Want(), epochs=2)
+    assert store.saved == [("step", 0, 4, 4), ("epoch", 1, 0, 4), ("epoch", 2, 0, 8)]
+
+
 def test_a_stopped_run_is_saved_as_interrupted_where_it_stands(toy: Toy) -> None:
     store = FakeStore()
     run(toy, store, StopAt(6))
@@ -143,10 +173,10 @@ def test_half_updated_weights_are_never_saved(toy: Toy) -> None:
     state, loader = toy.state(), toy.loader(4)
 
     def broken_step() -> None:
-        raise RuntimeError("out of memory")
+        raise RuntimeError("the device is gone")
 
     state.optimizer.step = broken_step
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(RuntimeError, match="the device is gone"):
         fit(state, toy.task, loader, None, state.updater, CallbackList([Checkpointing(store)]), epochs=1)
     assert store.saved == []
 
@@ -190,6 +220,73 @@ def test_what_cannot_be_saved_is_known_before_the_first_batch(toy: Toy) -> None:
     with pytest.raises(TrainingError, match=r"Checkpointing failed in on_train_begin.*\['Odd'\]\['plot'\] is a object"):
         run(toy, store, Odd())
     assert store.saved == []
+
+
+# --- in the background ------------------------------------------------------------------------------------------------
+
+
+def test_in_the_background_the_same_checkpoints_are_saved_as_without(toy: Toy) -> None:
+    waiting, store = FakeStore(), FakeStore()
+    run(toy, waiting, StopAt(6), every_steps=2)
+    run(toy, store, StopAt(6), every_steps=2, background=True)
+    assert store.saved == waiting.saved
+    assert store.scores == waiting.scores
+    assert store.prepared == 1
+    for one, other in zip(store.contents, waiting.contents, strict=True):
+        assert torch.equal(one["model"]["scale.weight"], other["model"]["scale.weight"])
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(toy: Toy) -> None:
+    class Opens(Callback):
+        def on_step_end(self, state: Any, outcome: Any) -> None:
+            if state.global_step == 4:
+                seen.append(list(store.saved))
+                store.gate.set()
+
+    store, seen = FakeStore(), []
+    store.gate.clear()
+    run(toy, store, Opens(), epochs=1, every_steps=2, background=True)
+    assert seen == [[]]  # two updates after the save it was not yet written
+    assert store.saved == [("step", 0, 2, 2), ("step", 0, 4, 4), ("epoch", 1, 0, 4)]
+
+
+def test_a_checkpoint_is_told_of_once_it_is_written(toy: Toy) -> None:
+    class Opens(Listener):
+        def on_batch_begin(self, state: Any) -> None:
+            if state.global_step == 3:
+                assert self.notes == []
+                store.gate.set()
+
+    store, listener = FakeStore(), Opens()
+    store.gate.clear()
+    run(toy, store, listener, epochs=1, every_steps=2, background=True)
+    told = [(note.kind, note.fields["checkpoint_kind"], note.fields["epoch"]) for note in listener.notes]
+    assert told == [("checkpoint", "step", 0), ("checkpoint", "step", 0), ("checkpoint", "epoch", 1)]
+
+
+def test_a_full_disk_in_the_background_is_the_same_warning_and_the_run_goes_on(toy: Toy) -> None:
+    store, listener = FakeStore(refuse=1), Listener()
+    state = run(toy, store, listener, background=True)
+    assert state.epoch == 3
+    assert [epoch for _, epoch, _, _ in store.saved] == [2, 3]
+    assert [note.fields["message"] for note in listener.notes if note.kind == "warning"] == [
+        "No checkpoint was saved after 4 updates: "
+        "out/checkpoint.pt could not be written: the disk is full (0.0 MB free)."
+    ]
+
+
+def test_what_is_saved_as_a_run_ends_is_waited_for(toy: Toy) -> None:
+    class Bomb(Callback):
+        def on_batch_end(self, state: Any, loss: Any) -> None:
+            if state.global_step == 5:
+                raise ValueError("boom")
+
+    stopped, failed = FakeStore(), FakeStore()
+    run(toy, stopped, StopAt(6), background=True)
+    assert (stopped.saved[-1], stopped.later) == (("interrupted", 1, 2, 6), 1)
+    with pytest.raises(TrainingError, match="boom"):
+        run(toy, failed, Bomb(), background=True)
+    assert (failed.saved[-1], failed.later) == (("error", 1, 1, 5), 1)
 
 
 def test_the_best_weights_are_kept_in_memory_for_runs_without_a_folder(toy: Toy) -> None:

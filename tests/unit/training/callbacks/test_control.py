@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from maskwright.tracking import ControlFolder
+from maskwright.tracking import ControlFolder, RunFolder
 from maskwright.training import Callback, CallbackList, ControlCallback, fit
 from maskwright.training.state import Note
 
@@ -94,6 +94,33 @@ def test_a_paused_run_can_be_stopped(toy: Toy, tmp_path: Path) -> None:
     state, notes = run(toy, ControlFolder(tmp_path / "control"), {2: [("pause", {}), ("stop", {})]})
     assert (state.global_step, state.stop_reason) == (2, "stop command")
     assert [fields["command"] for _, fields in notes] == ["pause", "stop"]
+
+
+def test_a_command_sent_while_the_run_was_starting_is_obeyed_at_its_first_batch(toy: Toy, tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "starting")
+    folder.record.update(status="interrupted")
+    control = ControlFolder(folder.control)
+    control.send("set_lr", lr=0.5)  # to the attempt before
+    folder.record.begin_attempt()
+    control.send("stop")
+    state, notes = run(toy, control, {})
+    assert (state.global_step, state.stop_reason) == (0, "stop command")
+    assert "_set_lr.json" in notes[0][1]["message"]
+
+
+def test_commands_are_obeyed_while_the_validation_runs(toy: Toy, tmp_path: Path) -> None:
+    class AskDuringValidation(Callback):
+        def on_validation_batch_end(self, state: Any) -> None:
+            ControlFolder(folder.path).send("set_lr", lr=0.05)
+            ControlFolder(folder.path).send("stop")
+            folder._look_again = 0.0
+
+    folder, listener = ControlFolder(tmp_path / "control"), Listener()
+    state, loader = toy.state(epochs=2, lr=0.1), toy.loader(4)
+    callbacks = CallbackList([AskDuringValidation(), ControlCallback(folder), listener])
+    fit(state, toy.task, loader, toy.loader(2), state.updater, callbacks, epochs=2)
+    assert (state.epoch, state.position, state.stop_reason) == (0, 4, "stop command")  # the first epoch is not counted
+    assert state.lrs == [pytest.approx(0.05)]
 
 
 def test_commands_sent_before_the_start_are_forgotten_and_said_so(toy: Toy, tmp_path: Path) -> None:

@@ -87,3 +87,31 @@ def test_the_reason_of_a_stop_is_said(toy: Toy) -> None:
     stream = io.StringIO()
     run(toy, ProgressCallback(stream), Stop())
     assert stream.getvalue() == "Training ended: signal SIGTERM\n"
+
+
+def test_a_notebook_gets_a_line_that_changes_and_keeps_those_of_the_epochs(toy: Toy, monkeypatch: Any) -> None:
+    class Cell(io.StringIO):
+        """What a notebook puts in the place of standard error."""
+
+    Cell.__module__ = "ipykernel.iostream"
+    monkeypatch.setattr("maskwright.training.callbacks.progress._LINE_EVERY_S", 0.0)
+    stream = Cell()
+    run(toy, ProgressCallback(stream))
+    shown = [line for part in stream.getvalue().split("\n") for line in part.split("\r") if line]
+    assert [line.split("  ")[0] for line in shown if "batch" in line][:3] == ["epoch 1/2"] * 3
+    ends = [part.split("\r")[-1].rstrip() for part in stream.getvalue().split("\n") if part]
+    assert [line.split("  ")[0] for line in ends] == [
+        "epoch 1/2",
+        "epoch 2/2",
+        f"Training ended: all 2 epochs are done; {ends[-1].partition('; ')[2]}",
+    ]
+
+
+def test_quiet_is_quiet_in_a_notebook_too(toy: Toy) -> None:
+    class Cell(io.StringIO):
+        """What a notebook puts in the place of standard error."""
+
+    Cell.__module__ = "ipykernel.iostream"
+    stream = Cell()
+    run(toy, ProgressCallback(stream, quiet=True))
+    assert stream.getvalue() == ""

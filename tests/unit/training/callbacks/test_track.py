@@ -69,10 +69,12 @@ def test_a_new_picture_goes_with_its_epoch_and_an_old_one_never(toy: Toy, folder
     state = toy.state()
     track.on_train_begin(state)
     track.on_epoch_end(state, {})
-    (folder.samples / "epoch_0002.png").touch()
+    for name in ("epoch_0002.png", "epoch_0003.png", "confusion_0003.png", "strip.png"):
+        (folder.samples / name).touch()
     track.on_epoch_end(state, {})
     tracker.finish(Outcome("finished", 0), timeout_s=10)
-    assert [entry.pictures for entry in writer.entries] == [{}, {"samples": folder.samples / "epoch_0002.png"}]
+    newest = {"samples": folder.samples / "epoch_0003.png", "confusion": folder.samples / "confusion_0003.png"}
+    assert [entry.pictures for entry in writer.entries] == [{}, newest]
 
 
 def test_a_writer_that_fails_becomes_a_warning_of_the_run(toy: Toy, folder: RunFolder, tmp_path: Path) -> None:
@@ -111,6 +113,27 @@ def test_resources_are_noted_and_count_the_wait_for_data_alone(
         assert row["images_per_s"] > 0
         assert row["left_s"] >= 0
         assert row["process_memory_mb"] > 0
+
+
+def test_the_time_left_counts_the_validations_still_to_come(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("maskwright.training.callbacks.track.time.monotonic", lambda: now[0])
+    rows: list[Any] = []
+    resources, state = Resources(tmp_path, every_s=1.0), toy.state(epochs=4, batches=10)
+    monkeypatch.setattr(state, "note", lambda kind, **fields: rows.append(fields))
+    resources.on_train_begin(state)
+    resources.on_validation_begin(state)
+    now[0] += 30.0
+    resources.on_epoch_end(state, {})
+    state.epoch, state.position = 1, 1
+    now[0] += 2.0
+    resources.on_batch_end(state, None)  # type: ignore[arg-type]
+    resources.on_step_end(state, None)  # type: ignore[arg-type]
+    (row,) = rows
+    assert row["epoch_s"] == 20.0  # ten batches of two seconds
+    assert row["left_s"] == 29 * 2.0 + 3 * 30.0
 
 
 def test_the_end_of_a_run_is_told_with_its_scores_and_files(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
