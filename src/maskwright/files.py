@@ -185,7 +185,10 @@ def json_text(obj: object, *, indent: int | None = None) -> str:
 
 def parse_json(text: str | bytes) -> Any:
     """The inverse of :func:`json_text`. Raises ValueError if ``text`` is not JSON."""
-    return _restored(json.loads(text))
+    try:
+        return _restored(json.loads(text))
+    except RecursionError as cause:
+        raise ValueError("nested too deeply") from cause
 
 
 def read_json(path: Path, *, error: type[MaskwrightError] = RunError) -> Any:
@@ -307,6 +310,8 @@ def _size(count: int) -> str:
 class FileLock:
     """A lock between processes (and threads), held inside ``with``; the system frees it when its holder dies.
 
+    A process forked meanwhile has no part in it: neither does it keep the lock alive, nor can it give it back.
+
     Args:
         path: The lock file; made if missing, never removed, its content means nothing.
         timeout_s: Seconds to wait; None waits for ever.
@@ -332,13 +337,21 @@ class FileLock:
             self._file.close()
             self._file = None
             raise
+        _held.add(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        _held.discard(self)
         if self._file is not None:
             _unlock(self._file)
+            self._file.close()
+            self._file = None
+
+    def leave_to_parent(self) -> None:
+        """In a forked process: close this process's end; the lock itself stays with the parent."""
+        if self._file is not None:
             self._file.close()
             self._file = None
 
@@ -353,6 +366,19 @@ class FileLock:
                 )
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, 0.1)
+
+
+_held: set[FileLock] = set()
+
+
+def _leave_locks_to_parent() -> None:
+    for lock in _held:
+        lock.leave_to_parent()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_locks_to_parent)
 
 
 def _try_lock(file: BinaryIO) -> bool:

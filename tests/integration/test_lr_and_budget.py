@@ -109,9 +109,8 @@ def test_resume_auto_continues_an_unfinished_run_and_begins_one_if_there_is_none
     second = next(run for run in find_runs(config.parent / "outputs") if run.path != first.path)
 
     second.record.update(status="stopped")
-    assert main(["train", str(config), "--resume", "auto", "--epochs", "5", "--quiet"]) == 2
-    assert "was begun with other settings: training.epochs was 1 and is 5" in " ".join(capsys.readouterr().err.split())
-    second.record.update(status="stopped")
+    assert main(["train", str(config), "--resume", "auto", "--lr", "0.5", "--quiet"]) == 2
+    assert "optim.optimizer.lr 0.001 0.5" in " ".join(capsys.readouterr().err.split())
     assert main(["train", "--resume", "auto", "--output-dir", str(config.parent / "outputs"), "--quiet"]) == 0
     assert second.record.load()["attempt"] == 2
     assert main(["train", "--resume", "auto", "--output-dir", str(config.parent / "outputs")]) == 2
@@ -124,8 +123,29 @@ def test_resume_takes_the_newest_checkpoint_for_its_run(config: Path, capsys: An
     run.record.update(status="stopped")
     assert main(["train", "--resume", str(run.checkpoints / "checkpoint_latest.pt"), "--quiet"]) == 0
     assert run.record.load()["attempt"] == 2
-    assert main(["train", "--resume", str(run.checkpoints / "checkpoint_best.pt")]) == 2
-    assert f"Give --resume {run.path}".replace(" ", "") in "".join(capsys.readouterr().err.split())
+    assert main(["train", "--resume", str(run.path), "--epochs", "3", "--quiet"]) == 0
+    older = run.checkpoints / "checkpoint_epoch_0001.pt"
+    assert main(["train", "--resume", str(older)]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "is not the newest checkpoint of its run, which continues from checkpoint_epoch_0003.pt" in said
+    assert f"To continue the run: --resume {run.path}" in said
+
+
+def test_epochs_that_are_said_take_the_place_of_the_plan_of_a_budget(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(budget, "measure_speed", lambda *_, **__: budget.Speed(500.0, 0.0))
+    assert main(["train", str(config), "--minutes", "100", "--quiet"]) == 0  # two epochs
+    run = only_run(config)
+    assert main(["train", "--resume", str(run.path), "--minutes", "200"]) == 2
+    assert "A budget is measured and laid out once; lengthen the run with --epochs N." in capsys.readouterr().err
+    assert main(["train", "--resume", str(run.path), "--epochs", "3", "--quiet"]) == 0
+    assert len(json.loads(run.history.read_text())) == 3
+    (entry,) = run.record.load()["changes"]
+    assert entry["settings"] == {
+        "training.budget": {"was": 100.0, "now": None},
+        "training.epochs": {"was": 2, "now": 3},
+    }
 
 
 def test_every_flag_of_train_sets_its_setting(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""``maskwright runs`` (list, pack, unpack) and ``maskwright demo``."""
+"""``maskwright runs`` (list, pack, unpack, stop, pause, continue, checkpoint, lr) and ``maskwright demo``."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from maskwright.cli.render import print_table
 if TYPE_CHECKING:
     from maskwright.workflows.pack import PackedRun
 
-__all__ = ["demo", "list_runs", "pack", "runs", "unpack"]
+__all__ = ["checkpoint", "demo", "go_on", "list_runs", "pack", "pause", "runs", "set_lr", "stop", "unpack"]
 
+_Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that is at work.", show_default=False)]
 _Zip = Annotated[Path, typer.Argument(metavar="FILE.zip", help="The packed run.")]
 
 
@@ -113,12 +114,56 @@ def _show(packed: PackedRun) -> None:
     print_table(("what", "value"), rows)
 
 
+@runs.command("stop")
+def stop(run: _Run) -> int:
+    """Stop a run after its current batch, of training or validation; it saves and can be continued."""
+    return _ask(run, "stop", f"stops and saves. Continue it with: maskwright train --resume {run}")
+
+
+@runs.command("pause")
+def pause(run: _Run) -> int:
+    """Let a run wait after its current batch, with all it holds in memory, until it may continue or is stopped."""
+    return _ask(run, "pause", f"waits. Let it go on with: maskwright runs continue {run}")
+
+
+@runs.command("continue")
+def go_on(run: _Run) -> int:
+    """Let a paused run go on."""
+    return _ask(run, "resume", "goes on.")
+
+
+@runs.command("checkpoint")
+def checkpoint(run: _Run) -> int:
+    """Let a run save its state now: at its next update, or between two batches of the validation."""
+    return _ask(run, "checkpoint", "saves its state at its next update.")
+
+
+@runs.command("lr")
+def set_lr(
+    run: _Run,
+    value: Annotated[float, typer.Argument(metavar="VALUE", help="The learning rate, above 0.", show_default=False)],
+) -> int:
+    """Set the learning rate of a run at work; other groups and the rest of its schedule scale with it."""
+    return _ask(run, "set_lr", f"trains with a learning rate of {value:g} from its next update on.", lr=value)
+
+
+def _ask(path: Path, command: str, then: str, **values: float) -> int:
+    """Send a command and say what comes of it."""
+    from maskwright.tracking import RunFolder
+    from maskwright.tracking.control import ask
+
+    run = RunFolder.open(path)
+    soon = "" if ask(run, command, **values) else "has not looked yet, busy with its data, say; once it does, it "
+    typer.echo(f"{run.path.name} {soon}{then}")
+    return 0
+
+
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for everything the demo makes.")] = Path("demo"),
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the invented forest and of the training.")] = 1,
 ) -> int:
     """Invent a forest, train on it, score, map it all: a few minutes on two cores."""
-    from maskwright.cli.train_commands import print_evaluation
+    from maskwright.cli.evaluate_commands import print_evaluation
     from maskwright.workflows.demo import run_demo
 
     with progress_bar() as progress:

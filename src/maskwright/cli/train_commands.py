@@ -1,4 +1,4 @@
-"""``maskwright train`` and ``maskwright evaluate``."""
+"""``maskwright train``."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maskwright.cli.evaluate_commands import print_evaluation
 from maskwright.cli.main import EXIT_INTERRUPTED
 from maskwright.cli.options import Set, given, setting
 from maskwright.cli.progress import progress_bar
-from maskwright.cli.render import print_table
-from maskwright.config import load_experiment
 from maskwright.errors import ConfigError
 
 if TYPE_CHECKING:
-    from maskwright.config import Experiment, Override
-    from maskwright.workflows.evaluation import Evaluation
+    from maskwright.config import Experiment
 
-__all__ = ["evaluate", "print_evaluation", "train"]
+__all__ = ["train"]
 
 
 def train(
@@ -39,9 +37,12 @@ def train(
         str | None,
         typer.Option(
             "--resume",
-            metavar="RUN|auto",
-            help="Continue this run folder exactly where it was; auto: the newest unfinished run of the experiment, or "
-            "a new one if there is none.",
+            metavar="RUN|FILE|auto",
+            help="Continue a run exactly where it was, in its folder: a run folder, its newest checkpoint, or auto for "
+            "the newest unfinished run of the experiment (a new one if there is none). Settings given with it change "
+            "the run where that is possible: more --epochs, --device, workers, early stopping, trackers; others are "
+            "refused with both values. With another --experiment-name a new run starts from the best weights of the "
+            "run, or from those of a checkpoint file or a model folder, with a fresh optimizer and schedule.",
             show_default=False,
         ),
     ] = None,
@@ -82,6 +83,8 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on the screen.")] = False,
 ) -> int:
     """Train a model and score it on held-out data."""
+    from maskwright.workflows.resume_plan import Begin, Continue, start_of
+
     flags = given(
         {
             "name": ("--experiment-name", name),
@@ -102,24 +105,26 @@ def train(
         }
     )
     files = [*(files or []), *(config or [])]
-    found, begin = _meant(resume, files, [*(overrides or []), *flags], output_dir)
-    if begin is None and plan:
+    start = start_of(resume, files, [*(overrides or []), *flags], output_dir)
+    if isinstance(start, Continue) and plan:
         raise ConfigError("--dry-run says what a new run would do; a run that is resumed goes on as it was begun.")
-    if begin is not None and quiet:
-        begin = begin.model_copy(update={"tracking": begin.tracking.model_copy(update={"quiet": True})})
-    if begin is not None and plan:
-        return _dry_run(begin)
+    experiment = start.experiment
+    if isinstance(start, Begin) and quiet:
+        experiment = experiment.model_copy(update={"tracking": experiment.tracking.model_copy(update={"quiet": True})})
+    if plan:
+        return _dry_run(experiment)
 
-    from maskwright.workflows.train import resume as resume_run
-    from maskwright.workflows.train import train as train_run
+    from maskwright.workflows.shape import resume_shaped, train_shaped
 
     say = (lambda line: None) if quiet else (lambda line: typer.echo(line, err=True))
     with progress_bar(quiet=quiet) as progress:
-        if begin is not None:
-            outcome = train_run(begin, say=say, progress=progress, own_process=True)
+        if isinstance(start, Begin):
+            outcome = train_shaped(experiment, say=say, progress=progress, own_process=True, parent=start.parent)
         else:
-            assert found is not None
-            outcome = resume_run(found, say=say, progress=progress, own_process=True, quiet=quiet)
+            run = start.folder.path
+            outcome = resume_shaped(
+                run, say=say, progress=progress, own_process=True, quiet=quiet, experiment=experiment
+            )
     if outcome.evaluation is not None and not quiet:
         print_evaluation(outcome.evaluation)
     for line in outcome.lines:
@@ -128,86 +133,9 @@ def train(
     return EXIT_INTERRUPTED if by_signal and not outcome.finished else 0
 
 
-def _meant(
-    resume: str | None, files: list[str], overrides: list[str | Override], output_dir: Path | None
-) -> tuple[Path | None, Experiment | None]:
-    """The run folder to continue, or the experiment to begin: one of the two."""
-    from maskwright.workflows.unfinished import newest_unfinished, require_same_settings, run_of
-
-    if resume is None:
-        if not files:
-            raise ConfigError("Name a file of settings, or --resume RUN. For example: maskwright train experiment.yaml")
-        return None, load_experiment(files, overrides)
-    if resume != "auto":
-        if files or overrides:
-            raise ConfigError(
-                "--resume continues a run with the settings it was begun with; give no files and no settings."
-            )
-        return run_of(Path(resume)), None
-    if files:
-        experiment = load_experiment(files, overrides)
-        run = newest_unfinished(experiment.tracking.output_dir, experiment.name)
-        if run is None:
-            return None, experiment
-        require_same_settings(run, experiment)
-        return run.path, None
-    if len(overrides) > (output_dir is not None):
-        raise ConfigError("--resume auto alone takes no settings but --output-dir; name the file of settings as well.")
-    folder = output_dir or Path("outputs")
-    run = newest_unfinished(folder)
-    if run is None:
-        raise ConfigError(f"--resume auto: {folder} holds no unfinished run. Name a file of settings to start one.")
-    return run.path, None
-
-
 def _dry_run(experiment: Experiment) -> int:
-    from maskwright.workflows.dry_run import dry_run
+    from maskwright.workflows.shape import dry_run_shaped
 
-    for line in dry_run(experiment, experiment.tracking.output_dir / "dry_run" / experiment.name).lines:
+    for line in dry_run_shaped(experiment, experiment.tracking.output_dir / "dry_run" / experiment.name):
         typer.echo(line)
     return 0
-
-
-def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.", show_default=False)],
-    part: Annotated[str, typer.Option("--part", help="Part of the split to score: test or val.")] = "test",
-    heights: Annotated[
-        list[float] | None,
-        typer.Option(
-            "--heights",
-            metavar="M [M ...]",
-            help="Heights in metres, for a model of gaps; unset: those of the run.",
-            show_default=False,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="File for the numbers, as JSON.", show_default=False)
-    ] = None,
-) -> int:
-    """Score the model of a run beside naive baselines, with intervals."""
-    from maskwright.workflows.evaluate_run import evaluate_run
-
-    with progress_bar() as progress:
-        evaluation = evaluate_run(run, part=part, heights_m=heights, out=out, progress=progress, own_process=True)
-    print_evaluation(evaluation)
-    return 0
-
-
-def print_evaluation(evaluation: Evaluation) -> None:
-    """The table by height or class, the baselines and the verdict in plain words, on standard output."""
-    from maskwright.workflows.report_tables import baseline_table, sample_table, score_table
-
-    where = "ground" if evaluation.heights_m or evaluation.score == "rmse" else "images"
-    typer.echo(
-        f"\n{evaluation.part} {where}, {evaluation.tiles} tiles, {evaluation.valid_pixels / 1e6:.2f} million pixels:"
-    )
-    print_table(*score_table(evaluation))
-    if evaluation.samples:
-        typer.echo("\nWhole images, right or wrong:")
-        print_table(*sample_table(evaluation))
-    typer.echo(f"\n{'RMSE' if evaluation.score == 'rmse' else 'IoU'} beside answers that need no training:")
-    print_table(*baseline_table(evaluation))
-    typer.echo("")
-    for sentence in evaluation.sentences:
-        typer.echo(sentence)
-    typer.echo("")

@@ -16,12 +16,14 @@ from pathlib import Path
 
 from maskwright.errors import RunError
 from maskwright.files import explain_os_error, read_json, write_json
+from maskwright.tracking.folder import RunFolder
 
-__all__ = ["COMMANDS", "Command", "ControlFolder"]
+__all__ = ["COMMANDS", "Command", "ControlFolder", "ask"]
 
 _log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 0.2
+_WAIT_S = 0.05
 _counter = itertools.count()
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {
@@ -54,8 +56,11 @@ class ControlFolder:
         self.path = Path(path)
         self._look_again = 0.0  # monotonic seconds
 
-    def send(self, command: str, **values: float) -> None:
+    def send(self, command: str, **values: float) -> Path:
         """Ask the training for something; it obeys at its next look.
+
+        Returns:
+            The command file; it is gone once the training has taken it.
 
         Raises:
             RunError: If the command or its values are unknown or wrong, or the disk refuses.
@@ -67,6 +72,7 @@ class ControlFolder:
             raise RunError(explain_os_error(cause, self.path)) from cause
         name = f"{time.time_ns():020d}_{os.getpid()}_{next(_counter):04d}_{command}.json"
         write_json(self.path / name, {"command": checked.kind, **checked.values})
+        return self.path / name
 
     def poll(self) -> list[Command]:
         """The commands that arrived since the last look, in the order sent; each is given once.
@@ -81,9 +87,13 @@ class ControlFolder:
         commands = (self._take(path) for path in self._files())
         return [command for command in commands if command is not None]
 
-    def clear(self) -> tuple[str, ...]:
-        """Remove what nobody obeyed, such as a stop sent to a run that had died; returns the file names."""
-        files = self._files()
+    def clear(self, *, before_ns: int | None = None) -> tuple[str, ...]:
+        """Remove what nobody obeyed, such as a stop sent to a run that had died; returns the file names.
+
+        Args:
+            before_ns: Only what was sent before this time, in nanoseconds since 1970; unset: everything.
+        """
+        files = [path for path in self._files() if before_ns is None or _sent_ns(path) < before_ns]
         for path in files:
             path.unlink(missing_ok=True)
         return tuple(path.name for path in files)
@@ -107,6 +117,39 @@ class ControlFolder:
             command = None
         path.unlink(missing_ok=True)
         return command
+
+
+def ask(run: RunFolder, command: str, *, wait_s: float = 5.0, **values: float) -> bool:
+    """Ask a run at work for something, as :meth:`ControlFolder.send`, and wait until it has taken the command.
+
+    Args:
+        run: The run.
+        command: A key of ``COMMANDS``.
+        wait_s: How long to wait at most.
+        values: Values of the command.
+
+    Returns:
+        False if it has not looked by then: it prepares its data, say, and will look later.
+
+    Raises:
+        RunError: If nobody works on the run, or the command is wrong.
+    """
+    if not run.record.is_alive():
+        raise RunError(
+            f"{run.path} is not at work (status {run.record.status()}), so nobody would obey. "
+            f"Continue it with: maskwright train --resume {run.path}"
+        )
+    file = ControlFolder(run.control).send(command, **values)
+    give_up = time.monotonic() + wait_s
+    while file.exists() and time.monotonic() < give_up:
+        time.sleep(_WAIT_S)
+    return not file.exists()
+
+
+def _sent_ns(path: Path) -> int:
+    """When a command file was sent, by its name; 0 for a file that was named otherwise."""
+    stamp = path.name.partition("_")[0]
+    return int(stamp) if stamp.isdecimal() else 0
 
 
 def _checked(command: str, values: Mapping[str, object]) -> Command:

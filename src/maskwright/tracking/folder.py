@@ -95,6 +95,16 @@ class RunFolder:
         return self.path / "samples"
 
     @property
+    def predictions(self) -> Path:
+        """What the model said of the validation images, a folder for each epoch that was asked for."""
+        return self.path / "predictions"
+
+    @property
+    def profile(self) -> Path:
+        """Where the time of some batches went."""
+        return self.path / "profile"
+
+    @property
     def report(self) -> Path:
         return self.path / "report.html"
 
@@ -105,6 +115,11 @@ class RunFolder:
     @property
     def splits(self) -> Path:
         return self.path / "splits.geojson"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the process that works on the run; names it."""
+        return self.path / "run.lock"
 
     @property
     def record(self) -> RunRecord:
@@ -186,7 +201,9 @@ class RunRecord:
 
     Fields that are always there: ``format_version``, ``name``, ``status`` (see ``Status``), ``attempt`` (from 1),
     ``host``, ``pid``, ``process``, ``created``, ``started`` (this attempt), ``updated``, ``ended`` (None while active).
-    Training adds ``versions``, ``hardware``, ``precision``, ``data``, ``commit`` and what else it learns.
+    Training adds ``versions``, ``hardware``, ``precision``, ``data``, ``commit`` and what else it learns; ``parent``
+    where the weights come from an earlier run (``folder``, ``checkpoint``, ``sha256``, ``epoch``); ``changes`` for
+    attempts that went on with other settings (``attempt``, ``time``, ``settings`` with ``was`` and ``now`` of each).
     """
 
     def __init__(self, path: Path) -> None:
@@ -229,10 +246,7 @@ class RunRecord:
         with FileLock(control / ".lock", timeout_s=10):
             former = self.load()
             if former.get("pid") != os.getpid() and self.is_alive():
-                raise RunError(
-                    f"{self.path.parent} is busy: process {former.get('pid')} on {former.get('host')} still works "
-                    "on it. Wait until it has finished, or stop it."
-                )
+                raise RunError(self._busy(former))
             number = int(former.get("attempt", 0)) + 1
             return self.update(**fields, **_process_fields(), attempt=number, status="starting", started=time_text())
 
@@ -253,6 +267,18 @@ class RunRecord:
         """The status as it is: a run whose process died without a word is ``interrupted``."""
         written: Status = self.load()["status"]
         return "interrupted" if written in _ACTIVE and not self.is_alive() else written
+
+    def _busy(self, holder: dict[str, Any]) -> str:
+        run = self.path.parent
+        text = f"{run} is busy: process {holder.get('pid')} on {holder.get('host')} still works on it"
+        if holder.get("host") == socket.gethostname():
+            return f"{text}. Wait until it has finished, or stop it with: maskwright runs stop {run}"
+        silent_s = max(time.time() - self._last_sign(), 0.0)
+        return (
+            f"{text}: its last sign of life came {silent_s / 60:.0f} minutes ago. Another computer cannot be asked "
+            f"whether a process lives, so a run there counts as dead after {_SILENCE_S / 60:.0f} minutes of silence. "
+            f"Wait until it has finished or that time is over, or stop it with: maskwright runs stop {run}"
+        )
 
     def _last_sign(self) -> float:
         signs = (self.path, RunFolder(self.path.parent).events)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from maskwright.data.splits import Split, assert_apart, read_manifest
 from maskwright.errors import DataError
 from maskwright.tasks.build import AnyTask, build_task
 from maskwright.tracking.folder import find_runs
+from maskwright.workflows.unfinished import run_around
 
 if TYPE_CHECKING:
     from maskwright.data.sources.classes import Form
@@ -109,17 +110,22 @@ class Parts:
         return range(int(exclusive and self.images.classes.background is not None), len(self.task.columns))
 
 
-def assemble(experiment: Experiment, *, split: Split | None = None) -> Parts:
+def assemble(
+    experiment: Experiment, *, split: Split | None = None, check: Callable[[AnySource], None] | None = None
+) -> Parts:
     """Open the data, divide it, fit the normalisation on its training part, build the task.
 
     Args:
         experiment: The whole run.
         split: The split of an earlier attempt, used as it is; unset: made by the rules of ``data.split``.
+        check: Called with the opened data before anything is made of it; raises if it is not what it should be.
 
     Raises:
         DataError: If the data cannot be used; all faults of all sites or images at once.
     """
     source = build_source(experiment.data, FORMS[experiment.task.kind])
+    if check is not None:
+        check(source)
     task = experiment.task
     if isinstance(task, HeightGapsTask) and isinstance(source, HeightRasters):
         require_gaps(task.heights_m, source, "task.heights_m")
@@ -183,7 +189,9 @@ def _previous_split(experiment: Experiment) -> tuple[Split | None, list[str]]:
         path = Path(keep)
         path = path / "splits.geojson" if path.is_dir() else path
         return read_manifest(path), [f"split: kept from {path}"]
-    for run in find_runs(experiment.tracking.output_dir, experiment.name):
+    weights = experiment.model.initial_weights
+    parent = None if weights is None else run_around(weights)
+    for run in [*([] if parent is None else [parent]), *find_runs(experiment.tracking.output_dir, experiment.name)]:
         if not run.splits.exists():
             continue
         previous = read_manifest(run.splits)
@@ -196,7 +204,8 @@ def _previous_split(experiment: Experiment) -> tuple[Split | None, list[str]]:
         )
         if same:
             return previous, [f"split: sites of {run.path.name} keep their part"]
-        return None, [f"split: made anew, since the settings differ from those of {run.path.name}"]
+        held_out = "" if run is not parent else "; what is held out here its weights may have been trained on"
+        return None, [f"split: made anew, since the settings differ from those of {run.path.name}{held_out}"]
     return None, []
 
 

@@ -16,14 +16,19 @@ from maskwright.config import Experiment, HeightGapsTask, load_experiment, save_
 from maskwright.devices import choose_device, choose_precision, seed_everything, settle_process
 from maskwright.errors import MaskwrightError, RunError
 from maskwright.files import json_text, write_json, write_text
+from maskwright.tracking.control import ControlFolder
 from maskwright.tracking.environment import describe_environment
 from maskwright.tracking.folder import RunFolder
+from maskwright.tracking.lock import hold_run
 from maskwright.workflows.assemble import Parts, assemble, data_fingerprint
 from maskwright.workflows.budget import within_budget
 from maskwright.workflows.evaluate import Evaluation, Progress, evaluate_part
 from maskwright.workflows.last_lines import last_lines
 from maskwright.workflows.model_description import describe_model
 from maskwright.workflows.operating_point import OperatingPoint, find_operating_point
+from maskwright.workflows.parent import Parent, require_same_network, require_unchanged
+from maskwright.workflows.resume_plan import record_changes, require_more_to_do, settled
+from maskwright.workflows.same_data import require_same_data
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,6 +73,7 @@ def train(
     progress: Progress | None = None,
     callbacks: Sequence[Any] = (),
     own_process: bool = False,
+    parent: Parent | None = None,
 ) -> TrainOutcome:
     """Train a model as the experiment says, score it on held-out ground, write everything to a new run folder.
 
@@ -77,6 +83,7 @@ def train(
         progress: Called with (done, total, what) while the final numbers are made.
         callbacks: Further watchers of the training.
         own_process: True if the process exists for this run alone, so that its threads and its memory may be settled.
+        parent: The earlier run whose weights ``model.initial_weights`` names, to be compared and recorded.
 
     Raises:
         MaskwrightError: Whatever stands in the way, before the run folder is made where it can be known by then.
@@ -84,11 +91,18 @@ def train(
     say = say or log.info
     began_s = time.monotonic()
     parts = assemble(experiment)
+    if parent is not None and not experiment.model.partial_weights:
+        require_same_network(parent, parts)
     folder = RunFolder.create(experiment.tracking.output_dir, experiment.name)
-    save_experiment(experiment, folder.config)
-    _write_manifest(parts, folder)
-    choices = settle_process(experiment.training.threads, own_process)
-    return _run(parts, folder, choices, began_s, continued=False, say=say, progress=progress, callbacks=callbacks)
+    with hold_run(folder):
+        save_experiment(experiment, folder.config)
+        _write_manifest(parts, folder)
+        if parent is not None:
+            folder.record.update(parent=parent.to_dict())
+            for line in (str(parent), *parent.notes):
+                say(line)
+        choices = settle_process(experiment.training.threads, own_process)
+        return _run(parts, folder, choices, began_s, continued=False, say=say, progress=progress, callbacks=callbacks)
 
 
 def resume(
@@ -99,30 +113,49 @@ def resume(
     callbacks: Sequence[Any] = (),
     own_process: bool = False,
     quiet: bool = False,
+    experiment: Experiment | None = None,
 ) -> TrainOutcome:
     """Continue a run from its newest good checkpoint, with the settings and the split it was begun with.
 
     The arguments are those of :func:`train`; ``quiet`` keeps this attempt's progress off the screen. The number of
-    threads stays that of the first attempt, since sums are rounded differently with another.
+    threads stays that of the first attempt unless it is asked otherwise, since sums are rounded differently with
+    another.
+
+    Args:
+        run: The run folder.
+        say: As of :func:`train`.
+        progress: As of :func:`train`.
+        callbacks: As of :func:`train`.
+        own_process: As of :func:`train`.
+        quiet: See above.
+        experiment: The settings to go on with; what may differ from those of the run is listed in
+            :data:`~maskwright.workflows.resume_plan.MAY_CHANGE`. The run keeps them; None: its own.
 
     Raises:
-        RunError: If ``run`` is no run folder, is still at work, or its data has changed.
+        RunError: If ``run`` is no run folder, is still at work, is finished, or its data has changed.
+        ConfigError: If a setting differs that cannot change.
     """
     from maskwright.data.splits import read_manifest
 
     say = say or log.info
     began_s = time.monotonic()
     folder = RunFolder.open(Path(run))
-    experiment = load_experiment([folder.config])
-    if quiet:
-        tracking = experiment.tracking.model_copy(update={"quiet": True})
-        experiment = experiment.model_copy(update={"tracking": tracking})
-    parts = assemble(experiment, split=read_manifest(folder.splits))
-    _check_same_data(parts, folder)
-    record = folder.record.begin_attempt()
-    threads = experiment.training.threads or record.get("process_choices", {}).get("threads")
-    choices = settle_process(threads, own_process)
-    return _run(parts, folder, choices, began_s, continued=True, say=say, progress=progress, callbacks=callbacks)
+    with hold_run(folder):
+        kept, changes = settled(folder, experiment or load_experiment([folder.config]))
+        require_more_to_do(folder, kept, changes)
+        choose_device(kept.training.device)  # one that is missing must not become the run's
+        silent = kept.model_copy(update={"tracking": kept.tracking.model_copy(update={"quiet": True})})
+        split = read_manifest(folder.splits) if folder.splits.is_file() else None  # killed before it was written
+        parts = assemble(silent if quiet else kept, split=split, check=lambda source: require_same_data(source, folder))
+        record = folder.record.begin_attempt()
+        for line in record_changes(folder, kept, changes):
+            say(line)
+            log.info("%s", line)
+        if split is None:
+            _write_manifest(parts, folder)
+        threads = kept.training.threads or record.get("process_choices", {}).get("threads")
+        choices = settle_process(threads, own_process)
+        return _run(parts, folder, choices, began_s, continued=True, say=say, progress=progress, callbacks=callbacks)
 
 
 def _run(
@@ -137,15 +170,20 @@ def _run(
     callbacks: Sequence[Any],
 ) -> TrainOutcome:
     from maskwright.training.callbacks.track import tracked
+    from maskwright.training.interrupt import StopAsked, stoppable
+    from maskwright.workflows.model_graph import graph_of_run
 
     experiment = parts.experiment
     settings = experiment.model_dump(mode="json")
-    with _log_file(folder.log), tracked(experiment.tracking, folder, settings) as watchers:
+    result: TrainResult | None = None
+    followed = tracked(experiment.tracking, folder, settings, partial(graph_of_run, parts))
+    with _log_file(folder.log), stoppable() as stopper, followed as watchers:
         record = folder.record
         try:
             device = choose_device(experiment.training.device)
             precision = choose_precision(experiment.training.precision, device)
             seed_everything(experiment.training.seed)
+            former = record.load()
             record.update(
                 status="running",
                 environment=describe_environment(),
@@ -160,11 +198,16 @@ def _run(
             trainer, loaders = build_trainer(parts, folder, device, [*callbacks, *watchers])
             if continued:
                 say(_where_it_stands(trainer.resume(), folder))
+                _tell_precision(former.get("precision"), precision, say)
             result = trainer.train()
             if result.stopped:
                 record.update(status="stopped", reason=result.stop_reason)
                 return _stopped(folder, trainer, result)
-            return _finish(parts, folder, trainer, loaders, result, progress, began_s)
+            stopper.check()  # a signal that came when all epochs were done
+            return _finish(parts, folder, trainer, loaders, result, _obeying(progress, folder, StopAsked), began_s)
+        except StopAsked as stop:
+            record.update(status="stopped", reason=stop.reason)
+            return _stopped_outside(folder, stop.reason, result)
         except KeyboardInterrupt:
             record.update(status="interrupted")
             raise
@@ -172,6 +215,21 @@ def _run(
             record.update(status="failed", reason=f"{type(error).__name__}: {error}")
             log.error("%s: %s", type(error).__name__, error, exc_info=not isinstance(error, MaskwrightError))
             raise
+
+
+def _obeying(progress: Progress | None, folder: RunFolder, stop: Callable[[str], BaseException]) -> Progress:
+    """Progress of the final numbers that also looks for a stop command; the others have no meaning by then."""
+    control = ControlFolder(folder.control)
+
+    def look(done: int, total: int, what: str) -> None:
+        for command in control.poll():
+            if command.kind == "stop":
+                raise stop("stop command")
+            log.warning("The command %s was not obeyed: the training is over.", command.kind)
+        if progress is not None:
+            progress(done, total, what)
+
+    return look
 
 
 def build_trainer(
@@ -187,7 +245,8 @@ def build_trainer(
     """
     from maskwright.data.build import build_loaders
     from maskwright.training import Trainer
-    from maskwright.workflows.run_pages import BestModel, RunReport, Samples
+    from maskwright.workflows.run_pages import BestModel, RunReport
+    from maskwright.workflows.samples import Samples
 
     experiment = parts.experiment
     train_loader, eval_loaders = build_loaders(
@@ -198,13 +257,18 @@ def build_trainer(
         seed=experiment.training.seed,
         device=device,
     )
-    model = parts.task.build_model(experiment.model, parts.source.in_channels, experiment.data.loader.batch_size)
+    network = experiment.model
+    if folder is not None and any(folder.checkpoints.glob("checkpoint_*.pt")):
+        network = network.bare()  # its weights come from the checkpoint; those it began with may be gone by now
+    elif folder is not None and (begun_from := folder.record.load().get("parent")) is not None:
+        require_unchanged(begun_from)
+    model = parts.task.build_model(network, parts.source.in_channels, experiment.data.loader.batch_size)
     description = describe_model(parts)
     pages: list[Any] = []
     if folder is not None:
         pages = [
             BestModel(folder.model, description),
-            Samples(folder.samples, parts, eval_loaders["val"]),
+            Samples(folder.samples, parts),
             RunReport(folder, parts),
         ]
     trainer = Trainer(
@@ -250,14 +314,13 @@ def _finish(
     began_s: float,
 ) -> TrainOutcome:
     from maskwright.checkpoints import save_model
-    from maskwright.models import as_predicting
     from maskwright.tasks import task_from_dict
     from maskwright.workflows.run_pages import write_final_report
 
     experiment = parts.experiment
     if result.best_epoch is None:
         log.warning("%s never had a value, so the weights of the last epoch are kept.", trainer.monitor.name)
-    model = as_predicting(trainer.model.eval()) if result.best_epoch is None else trainer.best_model()
+    model = trainer.last_model() if result.best_epoch is None else trainer.best_model()
     model = model.to(trainer.state.device)
     parts = replace(parts, task=task_from_dict(parts.task.to_dict()))  # from here on nothing is trained
     heights = parts.heights_m
@@ -268,7 +331,8 @@ def _finish(
         scores["test"] = _named_scores(evaluation)
         write_json(folder.path / "evaluation.json", evaluation.to_dict())
         write_text(folder.path / "evaluation_blocks.json", json_text(evaluation.block_counts))
-    save_model(folder.model, model, describe_model(parts, point) | {"scores": scores})
+    described = describe_model(parts, point) | {"epoch": result.best_epoch, "scores": scores}
+    save_model(folder.model, model, described)
     lines = last_lines(parts, folder, trainer, result, evaluation)
     try:
         write_final_report(folder, parts, evaluation, lines, model=model, point=point)
@@ -326,6 +390,25 @@ def _stopped(folder: RunFolder, trainer: Trainer, result: TrainResult) -> TrainO
     return TrainOutcome(folder, False, result.stop_reason, result.best_score, result.best_epoch, None, lines)
 
 
+def _stopped_outside(folder: RunFolder, reason: str, result: TrainResult | None) -> TrainOutcome:
+    """Stopped before the training, or while the final numbers were made."""
+    where = "before the training began; nothing is lost" if result is None else "when all epochs were done and saved"
+    then = "" if result is None else " It then makes the final numbers only."
+    lines = (
+        f"Stopped ({reason}) {where}.{then}",
+        f"Next: {shlex.join(['maskwright', 'train', '--resume', str(folder.path)])}",
+    )
+    score, epoch = (None, None) if result is None else (result.best_score, result.best_epoch)
+    return TrainOutcome(folder, False, reason, score, epoch, None, lines)
+
+
+def _tell_precision(was: str | None, now: str, say: Say) -> None:
+    if was is not None and was != now:
+        line = f"The run was computed in {was} and goes on in {now}: not bit for bit as it would have been."
+        say(line)
+        log.warning("%s", line)
+
+
 def _where_it_stands(record: CheckpointRecord | None, folder: RunFolder) -> str:
     if record is None:
         return f"{folder.path.name} has not saved anything yet and starts from the beginning."
@@ -371,15 +454,6 @@ def _write_manifest(parts: Parts, folder: RunFolder) -> None:
     from maskwright.data.splits import write_manifest
 
     write_manifest(parts.split, parts.source.scenes, folder.splits)
-
-
-def _check_same_data(parts: Parts, folder: RunFolder) -> None:
-    recorded = folder.record.load().get("data")
-    if recorded is not None and recorded != data_fingerprint(parts.source):
-        raise RunError(
-            f"The data of {folder.path.name} has changed since it was begun, so it cannot continue exactly. "
-            "Put the old files back, or start a new run."
-        )
 
 
 @contextmanager

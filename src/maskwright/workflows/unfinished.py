@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from maskwright.config import Experiment, load_experiment
-from maskwright.errors import ConfigError, RunError
+from maskwright.errors import RunError
 from maskwright.tracking.folder import RunFolder, find_runs
 
-__all__ = ["newest_unfinished", "require_same_settings", "run_of"]
-
-_MOST_NAMED = 5
+__all__ = ["newest_unfinished", "run_around", "run_of"]
 
 
-def run_of(path: Path) -> Path:
-    """The run folder a path means: itself, or the run whose newest checkpoint it is.
+def run_around(path: Path) -> RunFolder | None:
+    """The run folder that a path is, or lies in: a file of checkpoints, the model folder or a file in it."""
+    for folder in (path, path.parent, path.parent.parent):
+        if (folder / "run.json").is_file():
+            return RunFolder(folder)
+    return None
+
+
+def run_of(path: Path) -> RunFolder:
+    """The run that a path asks to continue: a run folder, or the newest checkpoint in one.
 
     Raises:
-        RunError: If it is a checkpoint that is not the newest of its run.
+        RunError: If it is neither; a run continues from its newest checkpoint, so an older one is refused.
     """
-    if not path.is_file():
-        return path
-    run = path.parent.parent
-    if path.stem != "checkpoint_latest":
-        raise RunError(f"{path} is one checkpoint of a run, which continues from its newest. Give --resume {run}")
-    return run
+    run = run_around(path)
+    if run is None or path == run.path or not path.exists():
+        return RunFolder.open(path)
+    run = RunFolder.open(run.path)
+    begin = (
+        f"To begin a new run from these weights, add --experiment-name NAME. To continue the run: --resume {run.path}"
+    )
+    if path.is_dir() or path.parent != run.checkpoints:
+        raise RunError(f"{path} holds weights alone, which say nothing of how the run stood. {begin}")
+    from maskwright.checkpoints import CheckpointStore
+
+    records = CheckpointStore(run).records
+    newest = records[-1].file if records else None
+    if newest is not None and (
+        path.name in (newest, "checkpoint_latest.pt") or path.samefile(run.checkpoints / newest)
+    ):
+        return run
+    raise RunError(f"{path} is not the newest checkpoint of its run, which continues from {newest}. {begin}")
 
 
 def newest_unfinished(output_dir: Path, name: str | None = None) -> RunFolder | None:
@@ -44,32 +59,3 @@ def newest_unfinished(output_dir: Path, name: str | None = None) -> RunFolder | 
         if status != "finished" and not alive and run.config.is_file():
             return run
     return None
-
-
-def require_same_settings(run: RunFolder, experiment: Experiment) -> None:
-    """Refuse settings that differ from those a run was begun with, since it continues with its own.
-
-    Raises:
-        ConfigError: Naming the first differences.
-    """
-    own = dict(_flat(load_experiment([run.config]).to_dict()))
-    given = dict(_flat(experiment.to_dict()))
-    changed = [
-        f"{path} was {own.get(path)} and is {given.get(path)}"
-        for path in sorted(own | given)
-        if own.get(path) != given.get(path) and not path.startswith("tracking.")
-    ]
-    if changed:
-        more = "" if len(changed) <= _MOST_NAMED else f"; and {len(changed) - _MOST_NAMED} more"
-        raise ConfigError(
-            f"{run.path} was begun with other settings: {'; '.join(changed[:_MOST_NAMED])}{more}. "
-            f"Continue it as it is with --resume {run.path}, or leave --resume out to start anew."
-        )
-
-
-def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}", value

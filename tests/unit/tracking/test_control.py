@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from maskwright.errors import RunError
-from maskwright.tracking import Command, ControlFolder
+from maskwright.tracking import Command, ControlFolder, RunFolder
+from maskwright.tracking.control import ask
 
 
 @pytest.fixture
@@ -90,3 +92,40 @@ def test_wrong_commands_are_refused_where_they_are_sent(tmp_path: Path) -> None:
         with pytest.raises(RunError, match="a number above 0"):
             control.send("set_lr", lr=lr)
     assert os.listdir(tmp_path) == []
+
+
+def test_only_what_was_sent_before_a_moment_is_cleared(tmp_path: Path) -> None:
+    control = ControlFolder(tmp_path)
+    control.send("stop")
+    between = time.time_ns()
+    control.send("pause")
+    (name,) = control.clear(before_ns=between)
+    assert name.endswith("_stop.json")
+    assert control.poll() == [Command("pause")]
+
+
+def test_a_run_that_nobody_works_on_is_not_asked(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "gone")
+    run.record.update(status="stopped")
+    with pytest.raises(RunError) as error:
+        ask(run, "stop")
+    assert str(error.value) == (
+        f"{run.path} is not at work (status stopped), so nobody would obey. "
+        f"Continue it with: maskwright train --resume {run.path}"
+    )
+    assert list(run.control.iterdir()) == []
+
+
+def test_asking_tells_whether_the_command_was_taken(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "busy")  # by this process
+    assert not ask(run, "pause", wait_s=0)
+
+    def obey() -> None:
+        while not ControlFolder(run.control).poll():
+            time.sleep(0.01)
+
+    ControlFolder(run.control).clear()
+    training = threading.Thread(target=obey)
+    training.start()
+    assert ask(run, "set_lr", lr=0.5, wait_s=30)
+    training.join()

@@ -251,6 +251,21 @@ def test_a_run_at_work_is_not_taken_over(tmp_path: Path) -> None:
     assert record.begin_attempt()["attempt"] == 2
 
 
+def test_a_run_of_another_computer_that_has_fallen_silent_is_explained(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "far")
+    run.record.update(host="another", pid=7)
+    for path in (run.run_json, run.events):
+        os.utime(path, (time.time() - 240, time.time() - 240))
+    with pytest.raises(RunError) as error:
+        run.record.begin_attempt()
+    text = str(error.value)
+    assert "is busy: process 7 on another still works on it: its last sign of life came 4 minutes ago" in text
+    assert "a run there counts as dead after 10 minutes of silence" in text
+    for path in (run.run_json, run.events):
+        os.utime(path, (time.time() - 660, time.time() - 660))
+    assert run.record.begin_attempt()["attempt"] == 2
+
+
 def test_runs_are_found_newest_first_and_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = iter(f"2026-11-2{day}T00:00:00+00:00" for day in (2, 3, 1))
     monkeypatch.setattr(folder_module, "time_text", lambda: next(texts))
