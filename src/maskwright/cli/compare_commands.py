@@ -16,6 +16,15 @@ def compare(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN RUN ...", help="Run folders; the others are held against the first.")
     ],
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            metavar="NAME",
+            help="Compare what maskwright evaluate --on found on data of this name; unset: the test parts.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path, typer.Option("--out", metavar="PAGE.html", help="The page; a table (CSV) and JSON go beside it.")
     ] = Path("comparison.html"),
@@ -26,7 +35,7 @@ def compare(
 
     if out.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--out {out}: the comparison is a page. Give a name such as {out.with_suffix('.html')}.")
-    comparison = compare_runs(runs, out=out)
+    comparison = compare_runs(runs, on=on, out=out)
     print_table(*comparison.score_table())
     if comparison.differences:
         typer.echo("\nDifferences on the same test data:")

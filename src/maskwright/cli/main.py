@@ -24,7 +24,7 @@ from maskwright import __version__
 from maskwright.devices import prepare_environment
 from maskwright.errors import MaskwrightError
 
-__all__ = ["COMMANDS", "EXIT_DEFECT", "EXIT_INTERRUPTED", "EXIT_USER", "build_app", "main"]
+__all__ = ["COMMANDS", "EXIT_DEFECT", "EXIT_INTERRUPTED", "EXIT_USER", "build_app", "load_command", "main"]
 
 EXIT_DEFECT = 1  # a fault of Maskwright itself
 EXIT_USER = 2  # something the user can mend: settings, data, options
@@ -39,12 +39,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Try rising learning rates on a fresh network and suggest one.",
     ),
     "evaluate": (
-        "maskwright.cli.train_commands:evaluate",
-        "Score the model of a run beside naive baselines, with intervals.",
+        "maskwright.cli.evaluate_commands:evaluate",
+        "Score the model of a run beside naive baselines, on its own or other data; find doubtful labels.",
     ),
     "predict": (
         "maskwright.cli.predict_commands:predict",
         "Apply a trained model to photographs and rasters of any size: masks, maps, polygons.",
+    ),
+    "change": (
+        "maskwright.cli.change_commands:change",
+        "Compare two maps of the same ground: what opened, what closed, what stayed.",
     ),
     "check": (
         "maskwright.cli.check_commands:check",
@@ -64,11 +68,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "maskwright.cli.compare_commands:compare",
         "Put runs beside each other: scores, paired tests, settings that differ, curves.",
     ),
+    "benchmark": (
+        "maskwright.cli.benchmark_commands:app",
+        "Train several architectures over several seeds and hold them against each other.",
+    ),
     "doctor": (
         "maskwright.cli.doctor_commands:doctor",
         "Explain a run from its log: what is wrong, by which numbers, and which setting to change.",
     ),
     "runs": ("maskwright.cli.run_commands:runs", "List runs, newest first: status, epochs, best score."),
+    "monitor": (
+        "maskwright.cli.monitor_commands:monitor",
+        "Watch runs in the browser: curves, comparison, checkpoints, system, settings, logs; steer them.",
+    ),
     "models": (
         "maskwright.cli.model_commands:app",
         "List networks: weights, multiply-adds, reach; show one.",
@@ -80,7 +92,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
 }
 
-_LISTS = ("--heights",)  # options that take several numbers, as in --heights 5 10 15
+_LISTS = ("--heights", "--seeds")  # options that take several numbers, as in --heights 5 10 15
+_LISTS_OF_WORDS = ("--kinds",)  # the same for words: --kinds unet resunet
 _USUAL_NUMBERS = {"--show-augmented": "6"}  # options whose number may be left out
 
 
@@ -92,7 +105,7 @@ class _LazyCommand(TyperCommand):
         self._target = target
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        return _load(self._target, str(self.name)).make_context(info_name, args, parent, **extra)
+        return load_command(self._target, str(self.name)).make_context(info_name, args, parent, **extra)
 
 
 def build_app() -> TyperGroup:
@@ -155,7 +168,7 @@ def _maskwright(
     """Train image-segmentation models people can trust, and put them to work."""
 
 
-def _load(target: str, name: str) -> Any:
+def load_command(target: str, name: str) -> Any:
     """The command or group that a ``module:attribute`` names."""
     module, _, attribute = target.partition(":")
     found = getattr(importlib.import_module(module), attribute)
@@ -179,9 +192,9 @@ def _spread_lists(words: Sequence[str]) -> list[str]:
     spread: list[str] = []
     option: str | None = None
     for word in words:
-        if word in _LISTS:
+        if word in _LISTS or word in _LISTS_OF_WORDS:
             option = word
-        elif option is None or not _is_number(word):
+        elif option is None or (word.startswith("-") if option in _LISTS_OF_WORDS else not _is_number(word)):
             option = None
         elif spread[-1] != option:
             spread.append(option)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,7 @@ from maskwright.cli.render import print_table
 if TYPE_CHECKING:
     from maskwright.models.summary import ModelFacts
 
-__all__ = ["app", "models", "show"]
+__all__ = ["activations", "app", "models", "show"]
 
 app = typer.Typer(help="List networks: weights, multiply-adds, reach; show one.", add_completion=False)
 
@@ -54,6 +55,26 @@ def show(
     typer.echo()
     specs = [spec for spec in field_specs(type(config), "model.") if spec.name != "kind"]
     print_table(("setting", "values", "default"), [(spec.path, spec.values, str(spec.default)) for spec in specs])
+
+
+@app.command()
+def activations(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, model folder or checkpoint of a model of images.")],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="An image of the kind it was trained on.")],
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--layer", help="Name of a layer; may be given again. Unset: the largest parts.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="The picture.")] = Path("activations.png"),
+) -> int:
+    """Draw where the layers of a trained network answer strongly to an image."""
+    from maskwright.workflows.activation_maps import draw_activations
+
+    drawn = draw_activations(run, image, out, layers or ())
+    typer.echo(f"Written: {out}, with {', '.join(drawn)}.")
+    return 0
 
 
 def _costs(facts: ModelFacts) -> tuple[str, str]:

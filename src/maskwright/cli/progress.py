@@ -26,10 +26,14 @@ def progress_bar(*, quiet: bool = False) -> Iterator[Step]:
         disable=quiet or not console.is_terminal,
     )
     tasks: dict[str, TaskID] = {}
+    last: dict[str, int] = {}
 
     def step(done: int, total: int, what: str) -> None:
         if what not in tasks:
             tasks[what] = bar.add_task(what, total=total)
+        elif done < last[what]:  # the same for the next file: its time left is its own
+            bar.reset(tasks[what], total=total)
+        last[what] = done
         bar.update(tasks[what], completed=done, total=total)
 
     with bar:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-    from maskwright.tracking import Curve
+    from maskwright.tracking.curves import Curve
 
 __all__ = ["compare_chart", "epoch_chart", "gauge", "resource_chart", "step_chart"]
 

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 from maskwright.errors import MaskwrightError
 from maskwright.files import TEMPORARY_SUFFIX
-from maskwright.tracking import Curve, Manifest, RunFolder, RunReader
+from maskwright.tracking import Manifest, RunFolder, RunReader
+from maskwright.tracking.curves import Curve
 
 __all__ = ["RunShelf", "RunSummary", "Snapshot"]
 

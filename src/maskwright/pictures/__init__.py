@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maskwright.pictures.augmented import AugmentedSample, augmented_sheet
-from maskwright.pictures.charts import agreement_chart, bars_chart, line_chart
+from maskwright.pictures.charts import agreement_chart, bars_chart, line_chart, matrix_chart
 from maskwright.pictures.colors import RGB, height_colors, hex_color, series_colors
 from maskwright.pictures.images import (
     contact_sheet,
@@ -33,6 +33,7 @@ __all__ = [
     "hex_color",
     "legend",
     "line_chart",
+    "matrix_chart",
     "outlines",
     "overlay_heights",
     "overlay_mask",

@@ -1,4 +1,4 @@
-"""Charts for reports: curves over epochs, bars with intervals, observed against predicted.
+"""Charts for reports: curves over epochs, bars with intervals, observed against predicted, confusion matrices.
 
 Drawn by matplotlib without its global state, so a host's own figures and settings are left alone.
 """
@@ -18,13 +18,16 @@ from maskwright.pictures.colors import ACCENT, BASELINES, INK, MUTED, RGB, hex_c
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["agreement_chart", "bars_chart", "line_chart"]
+__all__ = ["agreement_chart", "bars_chart", "line_chart", "matrix_chart"]
 
 Values = Sequence[float | None]
 Interval = tuple[float, float]
 
 _DPI = 160  # more pixels than the page has, for sharp screens
 _GRID = "#e7e5e0"
+_LIGHT = "#f7f6f2"
+_MATRICES_IN_A_ROW = 4
+_LONGEST_LABEL = 14  # letters at the edge of a matrix
 
 
 def line_chart(
@@ -145,6 +148,57 @@ def agreement_chart(
     if pairs:
         axes.legend(loc="upper left", frameon=False, fontsize=8, handletextpad=0.1, labelcolor=hex_color(INK))
     return _image(figure)
+
+
+def matrix_chart(matrices: Mapping[str, tuple[Sequence[str], ArrayLike]], *, title: str = "") -> Image:
+    """Confusion matrices side by side, each row as shares of what truly is that class.
+
+    Args:
+        matrices: By title: names of the classes, and (K, K) counts, row = true, column = called.
+        title: Line above all.
+
+    Raises:
+        ShapeError: If there is no matrix, or one does not fit its names.
+    """
+    from matplotlib.figure import Figure
+
+    if not matrices:
+        raise ShapeError("A chart of confusion matrices needs at least one.")
+    classes = max(len(names) for names, _ in matrices.values())
+    columns = min(len(matrices), _MATRICES_IN_A_ROW)
+    rows = math.ceil(len(matrices) / columns)
+    side = 1.5 + 0.52 * classes
+    figure = Figure(figsize=(side * columns, side * rows), dpi=_DPI, layout="constrained", facecolor="white")
+    if title:
+        figure.suptitle(title, x=0.02, ha="left", color=hex_color(INK), fontsize=10)
+    for index, (name, (labels, cells)) in enumerate(matrices.items()):
+        counts = np.asarray(cells, dtype=np.float64)
+        if counts.shape != (len(labels), len(labels)):
+            raise ShapeError(f'"{name}" has {len(labels)} names for a matrix of shape {counts.shape}; give one a row.')
+        _draw_matrix(figure.add_subplot(rows, columns, index + 1), name, labels, counts)
+    return _image(figure)
+
+
+def _draw_matrix(axes: Any, name: str, labels: Sequence[str], counts: np.ndarray[Any, np.dtype[np.float64]]) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    total = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+    paint = LinearSegmentedColormap.from_list("shares", [_LIGHT, hex_color(ACCENT)])
+    axes.imshow(shares, cmap=paint, vmin=0, vmax=1)
+    for row, column in np.ndindex(shares.shape):
+        text = f"{shares[row, column]:.0%}" if total[row, 0] else "-"
+        color = "white" if shares[row, column] > 0.7 else hex_color(INK)
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=7.5)
+    short = [label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}\u2026" for label in labels]
+    axes.set_xticks(range(len(short)), short, rotation=90 if len(short) > 2 else 0)
+    axes.set_yticks(range(len(short)), short)
+    axes.tick_params(colors=hex_color(MUTED), labelsize=7.5, length=0)
+    axes.set_xlabel("called", color=hex_color(MUTED), fontsize=8.5)
+    axes.set_ylabel("true", color=hex_color(MUTED), fontsize=8.5)
+    axes.spines[:].set_visible(False)
+    if name:
+        axes.set_title(name, color=hex_color(INK), fontsize=9)
 
 
 def _axes(x: str, y: str, title: str, size: tuple[float, float] = (7.2, 3.2)) -> tuple[Any, Any]:

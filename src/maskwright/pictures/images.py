@@ -167,6 +167,9 @@ def contact_sheet(
         panel_px: Longer side of each panel on the sheet.
         title: Line above all.
         entries: (label, colour) pairs of a legend below all.
+
+    Returns:
+        The sheet; ``info["panels"]`` holds (left, top, right, bottom) of each panel on it, in pixels.
     """
     import PIL.Image
     import PIL.ImageDraw
@@ -187,14 +190,18 @@ def contact_sheet(
     if title:
         draw.text((_MARGIN_PX, _MARGIN_PX), _shortened(title, width - 2 * _MARGIN_PX, 18), fill=INK, font=_font(18))
     top = head + _MARGIN_PX
+    boxes = []
     for index, ((name, _), image) in enumerate(zip(panels, images, strict=True)):
         row, column = divmod(index, columns)
         left = _MARGIN_PX + column * (cell_width + _MARGIN_PX)
         y = top + sum(h + _TITLE_PX + 6 + _MARGIN_PX for h in heights[:row])
         draw.text((left, y), _shortened(name, cell_width, _TITLE_PX - 1), fill=INK, font=_font(_TITLE_PX - 1))
-        sheet.paste(image, (left, y + _TITLE_PX + 6))
+        y += _TITLE_PX + 6
+        sheet.paste(image, (left, y))
+        boxes.append((left, y, left + image.width, y + image.height))
     if key is not None:
         sheet.paste(key, (0, height - key.height))
+    sheet.info["panels"] = boxes
     return sheet
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from maskwright.tracking.control import COMMANDS, Command, ControlFolder
-from maskwright.tracking.curves import Curve, StepCurves
 from maskwright.tracking.environment import describe_environment
 from maskwright.tracking.events import EventLog, EventTail, read_events, without_superseded
 from maskwright.tracking.folder import RunFolder, RunRecord, find_runs
 from maskwright.tracking.history import History, read_history
 from maskwright.tracking.manifest import CheckpointRecord, Manifest, read_manifest, write_manifest
-from maskwright.tracking.overview import EventOverview
 from maskwright.tracking.reader import RunReader
 from maskwright.tracking.system import SystemSampler
 
@@ -18,16 +16,13 @@ __all__ = [
     "CheckpointRecord",
     "Command",
     "ControlFolder",
-    "Curve",
     "EventLog",
-    "EventOverview",
     "EventTail",
     "History",
     "Manifest",
     "RunFolder",
     "RunReader",
     "RunRecord",
-    "StepCurves",
     "SystemSampler",
     "describe_environment",
     "find_runs",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from maskwright.errors import CheckpointError
-from maskwright.files import read_json, write_json
+from maskwright.files import json_text, read_json, write_json
 
 __all__ = ["FORMAT_VERSION", "CheckpointKind", "CheckpointRecord", "Manifest", "read_manifest", "write_manifest"]
 
@@ -83,7 +84,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
         "best": manifest.best,
         "checkpoints": [asdict(record) for record in manifest.records],
     }
-    write_json(path, content, error=CheckpointError)
+    write_json(path, content | {"check": _check(content)}, error=CheckpointError)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -94,6 +95,8 @@ def read_manifest(path: Path) -> Manifest:
             checkpoints themselves.
     """
     content = read_json(path, error=CheckpointError)
+    if isinstance(content, dict) and content.pop("check", None) not in (None, _check(content)):
+        raise CheckpointError(f"{path} is damaged: its content is not what was written.") from ValueError("check")
     version = content.get("format_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise CheckpointError(
@@ -105,6 +108,11 @@ def read_manifest(path: Path) -> Manifest:
         return Manifest(records, content["best"], content["monitor"], content["mode"])
     except (KeyError, TypeError, ValueError) as cause:
         raise CheckpointError(f"{path} is damaged: {cause!r}.") from cause
+
+
+def _check(content: Mapping[str, Any]) -> str:
+    """What is written into the file beside its content, so that a flipped bit is not taken for a number."""
+    return hashlib.sha256(json_text({name: content[name] for name in content if name != "check"}).encode()).hexdigest()
 
 
 def _record(fields: dict[str, Any]) -> CheckpointRecord:

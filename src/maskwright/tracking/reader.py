@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maskwright.errors import RunError
 from maskwright.tracking.events import EventTail
 from maskwright.tracking.folder import RunFolder
 from maskwright.tracking.history import read_history
 from maskwright.tracking.manifest import Manifest, read_manifest
-from maskwright.tracking.overview import EventOverview
+
+if TYPE_CHECKING:
+    from maskwright.tracking.overview import EventOverview
 
 __all__ = ["RunReader", "open_run"]
 
@@ -30,7 +32,7 @@ class RunReader:
         self.folder = RunFolder.open(path)
         self._tail = EventTail(self.folder.events)
         self._rows: list[dict[str, Any]] = []
-        self._overview = EventOverview(self.folder.events)
+        self._overview: EventOverview | None = None
 
     def status(self) -> dict[str, Any]:
         """The fields of run.json with ``status`` as it really is, and ``alive``.
@@ -55,6 +57,10 @@ class RunReader:
         Raises:
             RunError: If the log cannot be read.
         """
+        from maskwright.tracking.overview import EventOverview  # brings numpy, which reading a manifest does not need
+
+        if self._overview is None:
+            self._overview = EventOverview(self.folder.events)
         try:
             self._overview.update()
         except OSError as cause:

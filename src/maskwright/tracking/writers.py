@@ -41,6 +41,7 @@ class RunFacts:
         config_text: The experiment as YAML.
         attempt: Number of the attempt, from 1.
         global_step: Updates already done; later ones of former attempts are done again.
+        graph: Makes the graph of the network, a ``GraphDef``, or None; called in the thread of a writer that shows it.
     """
 
     folder: RunFolder
@@ -49,6 +50,7 @@ class RunFacts:
     config_text: str
     attempt: int = 1
     global_step: int = 0
+    graph: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ class _Feeder:
         self._problems: list[str] = []
         self._outcome: Outcome | None = None
         self._lost = 0
-        self._failing = self._started = self._closed = False
+        self._failing = self._started = self._closed = self._dropping = False
         self._thread: threading.Thread | None = None
 
     def begin(self, facts: RunFacts) -> None:
@@ -160,9 +162,20 @@ class _Feeder:
         with self._changed:
             if self._closed:
                 return
-            self._lost += len(self._queue) == self._queue.maxlen
+            if len(self._queue) == self._queue.maxlen:
+                self._lost += 1
+                self._tell_of_drops()
             self._queue.append(entry)
             self._changed.notify()
+
+    def _tell_of_drops(self) -> None:
+        if not self._dropping:
+            self._dropping = True
+            self._problems.append(
+                f"{self.writer.name} takes rows more slowly than they come: {self._queue.maxlen} are waiting, and from "
+                "now on the oldest gives way to each new one. Raise tracking.log_every_steps, or look at it. The event "
+                "log of the run folder keeps every row."
+            )
 
     def end(self, outcome: Outcome) -> None:
         with self._changed:

@@ -42,6 +42,7 @@ class TensorBoardWriter:
         if not again:
             indented = "\n".join(f"    {line}" for line in facts.config_text.splitlines())  # a block of code
             self._writer.add_text("experiment", indented, 0)
+            self._add_graph(facts)
             self._writer.flush()
 
     def log(self, entry: Entry) -> None:
@@ -62,6 +63,12 @@ class TensorBoardWriter:
             for summary in summaries.hparams({name: _plain(value) for name, value in self._settings.items()}, known):
                 self._writer.file_writer.add_summary(summary)  # in this run, not in one of its own
         self._writer.close()
+
+    def _add_graph(self, facts: RunFacts) -> None:
+        graph = None if facts.graph is None else facts.graph()
+        if graph is not None:
+            events: Any = importlib.import_module("tensorboard.compat.proto.event_pb2")
+            self._writer.file_writer.add_event(events.Event(graph_def=graph.SerializeToString()))
 
 
 def _wait_for_a_new_second(folder: Path) -> None:

@@ -25,7 +25,17 @@ from maskwright.pictures import figure, line_chart, page, paragraph, sentences, 
 from maskwright.tracking import RunReader
 from maskwright.workflows.report_tables import Table, interval_text
 
-__all__ = ["Column", "ComparedRun", "RunComparison", "RunDifference", "compare_runs", "settings_that_differ"]
+__all__ = [
+    "Column",
+    "ComparedRun",
+    "RunComparison",
+    "RunDifference",
+    "compare_runs",
+    "paired_differences",
+    "read_run",
+    "settings_that_differ",
+    "why_not_paired",
+]
 
 _IOU = SCORES["iou"][0]
 _MEAN = "mean"
@@ -155,26 +165,27 @@ class RunComparison:
         return {"runs": runs, "differences": differences, "settings": settings, "notes": list(self.notes)}
 
 
-def compare_runs(paths: Sequence[str | Path], *, out: Path | None = None) -> RunComparison:
+def compare_runs(paths: Sequence[str | Path], *, on: str | None = None, out: Path | None = None) -> RunComparison:
     """Put runs beside each other.
 
     Args:
         paths: Run folders, two at least; the others are held against the first.
+        on: Name of the data they were evaluated ``--on``; unset: the test part of each.
         out: A page ``NAME.html``; ``NAME.csv`` and ``NAME.json`` are written beside it. None: nothing is written.
 
     Raises:
         ConfigError: If fewer than two runs are named, or one twice.
-        RunError: If a path is no run folder, or a file of it is damaged.
+        RunError: If a path is no run folder, a file of it is damaged, or it was not evaluated on that data.
     """
     if len({Path(path).resolve() for path in paths}) < max(len(paths), 2):
         raise ConfigError("Name two different runs at least. For example: maskwright compare outputs/a outputs/b")
-    runs = _named_apart([_read(Path(path)) for path in paths])
+    runs = _named_apart([read_run(Path(path), on) for path in paths])
     differences: list[RunDifference] = []
     notes: list[str] = []
     for run in runs[1:]:
-        reason = _why_not_paired(runs[0], run)
+        reason = why_not_paired(runs[0], run)
         if reason is None:
-            differences += _differences(runs[0], run)
+            differences += paired_differences(runs[0], run)
         else:
             notes.append(f"{run.name} and {runs[0].name} have no paired test: {reason}")
     if len(differences) > 1:
@@ -198,14 +209,24 @@ def settings_that_differ(settings: Mapping[str, Mapping[str, Any]]) -> Table:
     return ["setting", *settings], rows
 
 
-def _read(path: Path) -> ComparedRun:
+def read_run(path: Path, on: str | None = None) -> ComparedRun:
+    """What a comparison needs of a run folder; ``on``: scored on data of this name instead of its test part.
+
+    Raises:
+        RunError: If it is no run folder, a file of it is damaged, or it was not evaluated on that data.
+    """
     from maskwright.training.callbacks.track import flat
 
     reader = RunReader(path)
     settings = flat(yaml.safe_load(reader.config_text()) or {}) if reader.folder.config.exists() else {}
     status, history = str(reader.status()["status"]), reader.history()
     name = reader.folder.path.resolve().name
-    numbers = reader.folder.path / "evaluation.json"
+    scored = reader.folder.path if on is None else reader.folder.path / "evaluations" / on
+    numbers = scored / "evaluation.json"
+    if on is not None and not numbers.exists():
+        raise RunError(
+            f"{name} was not evaluated --on {on}: there is no {numbers}. Run: maskwright evaluate {path} --on DATA"
+        )
     if not numbers.exists():
         return ComparedRun(name, status, history, settings)
     content = read_json(numbers)
@@ -214,7 +235,7 @@ def _read(path: Path) -> ComparedRun:
     mean = content.get("mean", content.get("mean_iou"))
     if len(columns) > 1:
         columns[_MEAN] = _scored(mean, content.get("mean_interval"))
-    blocks = reader.folder.path / "evaluation_blocks.json"
+    blocks = scored / "evaluation_blocks.json"
     counts = read_json(blocks) if blocks.exists() else {}
     try:
         whole = not counts or _stacked(counts).shape[1:] == (len(content["model"]), 4)
@@ -235,8 +256,8 @@ def _named_apart(runs: list[ComparedRun]) -> list[ComparedRun]:
     return named
 
 
-def _why_not_paired(a: ComparedRun, b: ComparedRun) -> str | None:
-    """What stands in the way of a paired test; None if nothing does."""
+def why_not_paired(a: ComparedRun, b: ComparedRun) -> str | None:
+    """What stands in the way of a paired test of two runs, in a sentence; None if nothing does."""
     for run in (a, b):
         if run.score is None:
             return f"{run.name} was not scored on a test part."
@@ -256,7 +277,8 @@ def _why_not_paired(a: ComparedRun, b: ComparedRun) -> str | None:
     return None
 
 
-def _differences(a: ComparedRun, b: ComparedRun) -> list[RunDifference]:
+def paired_differences(a: ComparedRun, b: ComparedRun) -> list[RunDifference]:
+    """``b`` minus ``a`` in each column and in their mean, on the same images or blocks."""
     first, second = _stacked(a.counts), _stacked({name: b.counts[name] for name in a.counts})
     columns = _things(a)
     found = compare_models(second, first, _IOU)

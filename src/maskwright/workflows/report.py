@@ -8,7 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskwright.files import write_text
-from maskwright.pictures import agreement_chart, bars_chart, code, figure, line_chart, page, paragraph, sentences, table
+from maskwright.pictures import (
+    Block,
+    agreement_chart,
+    bars_chart,
+    code,
+    figure,
+    line_chart,
+    matrix_chart,
+    page,
+    paragraph,
+    sentences,
+    table,
+)
 from maskwright.workflows.report_tables import (
     baseline_table,
     confusion_table,
@@ -27,6 +39,10 @@ __all__ = ["write_run_report"]
 
 _MOST_IMAGES = 30  # rows on the page; the CSV file holds all
 _MOST_CURVES = 8
+_PARTS_OF_LOSS = (
+    ("train/loss/", "loss", "Parts of the training loss, each before its weight."),
+    ("train/loss_weight/", "weight", "Weights of the parts of the loss."),
+)
 _THIN = {
     "cldice": "clDice: are thin things followed along their length",
     "topology_precision": "share of the called centre lines inside the true mask",
@@ -49,6 +65,8 @@ def write_run_report(
     balance: tuple[Sequence[str], Sequence[Sequence[object]]] | None = None,
     commands: Sequence[str] = (),
     notes: Sequence[str] = (),
+    asked: Sequence[Block] = (),
+    more: Sequence[tuple[str, Sequence[Block]]] = (),
 ) -> None:
     """Write the page.
 
@@ -61,9 +79,11 @@ def write_run_report(
         pictures: (caption, PIL image) pairs.
         balance: Head and rows of a table of how common each class is in each part.
         commands: Commands to copy.
-        notes: What was noticed about the data.
+        notes: What was noticed.
+        asked: What the experiment asked.
+        more: (heading, blocks) of further sections, behind those about the run.
     """
-    blocks: list[tuple[str, list[Any]]] = []
+    blocks: list[tuple[str, Sequence[Block]]] = []
     if evaluation is not None:
         blocks.append(("Result", _result_blocks(evaluation)))
     if pictures:
@@ -74,12 +94,15 @@ def write_run_report(
         blocks.append(("Probabilities", _probability_blocks(evaluation)))
     if history:
         blocks.append(("Training", _curve_blocks(history)))
+    if asked:
+        blocks.append(("What was asked", asked))
     about = [table(["what", "value"], [[name, value] for name, value in facts.items()])]
     if balance is not None:
         about += [paragraph("How common each class is, as a share of the pixels that count:"), table(*balance)]
     blocks.append(("About this run", about))
     if notes:
-        blocks.append(("Noticed about the data", [sentences(notes)]))
+        blocks.append(("Noticed", [sentences(notes)]))
+    blocks += [(heading, section) for heading, section in more if section]
     if commands:
         blocks.append(("What to do next", [code(command) for command in commands]))
     write_text(path, page(title, blocks))
@@ -101,6 +124,8 @@ def _result_blocks(evaluation: Evaluation) -> list[Any]:
         ),
         table(*baseline_table(evaluation)),
     ]
+    if evaluation.score == "iou":
+        blocks.append(figure(_mistakes_chart(evaluation), "What is missed, and what is called wrongly, by column."))
     if len(evaluation.sites) > 1:
         by = "site" if evaluation.heights_m or evaluation.score == "rmse" else "group"
         blocks += [paragraph(f"By {by}:"), table(*site_table(evaluation))]
@@ -119,13 +144,11 @@ def _result_blocks(evaluation: Evaluation) -> list[Any]:
 
 
 def _confusion_blocks(evaluation: Evaluation) -> list[Any]:
-    from maskwright.workflows.sample_pictures import confusion_picture
-
     return [
         paragraph("Where the pixels of each class went, as a share of the class:"),
         table(*confusion_table(evaluation)),
         figure(
-            confusion_picture(evaluation.confusion or [], evaluation.columns),
+            matrix_chart({"": (evaluation.columns, evaluation.confusion or [])}),
             "Confusion matrix: a row for each true class, darker where more of it was called so.",
         ),
     ]
@@ -204,6 +227,16 @@ def _curve_blocks(history: Sequence[Mapping[str, Any]]) -> list[Any]:
     if names:
         curves = {title: [entry.get(key) for entry in history] for key, title in names.items()}
         blocks.append(figure(line_chart(epochs, curves, x="epoch", y=label), f"{label} on validation data."))
+    for start, y, caption in _PARTS_OF_LOSS:
+        names = {key: key.removeprefix(start) for key in history[-1] if key.startswith(start)}
+        if len(names) > 1:
+            curves = {title: [entry.get(key) for entry in history] for key, title in names.items()}
+            blocks.append(figure(line_chart(epochs, curves, x="epoch", y=y), caption))
+    if any(entry.get("lr/0") for entry in history):
+        lr = {"first group": [entry.get("lr/0") for entry in history]}
+        blocks.append(
+            figure(line_chart(epochs, lr, x="epoch", y="learning rate"), "Learning rate at the end of each epoch.")
+        )
     return blocks
 
 
@@ -234,6 +267,15 @@ def _baseline_chart(evaluation: Evaluation) -> Any:
         intervals={answer: [row.intervals[name] for row in rows] for answer, rows in series.items()},
         y="IoU" if name == "iou" else "RMSE in metres",
     )
+
+
+def _mistakes_chart(evaluation: Evaluation) -> Any:
+    names = {
+        "precision (called that are true)": "precision",
+        "recall (true that are called)": "recall",
+    }
+    shown = {title: [_finite(row.scores[name]) for row in evaluation.model] for title, name in names.items()}
+    return bars_chart(list(evaluation.columns), shown, y="share of pixels")
 
 
 def _finite(value: float) -> float | None:

@@ -9,16 +9,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from maskwright.checkpoints import save_model
 from maskwright.data.loaders import EvalLoader
 from maskwright.errors import CheckpointError, RunError
 from maskwright.files import write_text
+from maskwright.pictures import code, figure
 from maskwright.tracking.history import History
 from maskwright.training import Callback, TrainState
-from maskwright.types import Batch, Place
+from maskwright.types import Place
 from maskwright.workflows.report import write_run_report
+from maskwright.workflows.report_parts import (
+    asked_blocks,
+    doctor_blocks,
+    reproduce_blocks,
+    resource_blocks,
+    split_map,
+)
 from maskwright.workflows.report_tables import image_table, percent_text
 from maskwright.workflows.sample_pictures import sample_sheet
 
@@ -31,10 +37,10 @@ if TYPE_CHECKING:
     from maskwright.workflows.evaluation import Evaluation
     from maskwright.workflows.operating_point import OperatingPoint
 
-__all__ = ["BestModel", "RunReport", "Samples", "write_final_report"]
+__all__ = ["BestModel", "RunReport", "drawn_tiles", "write_final_report"]
 
-_SAMPLES = 4
 _REPORT_EVERY_S = 60.0
+_SHARE = 0.004  # of the time that the page may take
 
 
 class BestModel(Callback):
@@ -55,56 +61,30 @@ class BestModel(Callback):
         if state.best is not None and state.best.epoch != state.epoch:
             return
         try:
-            save_model(self.folder, state.model, self.description | {"epoch": state.epoch, "scores": dict(scores)})
+            with state.predicting():
+                save_model(self.folder, state.model, self.description | {"epoch": state.epoch, "scores": dict(scores)})
         except CheckpointError as error:  # a full disk must not end the training
             state.note("warning", message=f"The model of epoch {state.epoch} was not written: {error}")
 
 
-class Samples(Callback):
-    """Pictures of the same validation tiles: after the first epoch, and whenever an epoch is the best so far.
-
-    Args:
-        folder: Where ``epoch_0001.png`` goes.
-        parts: What the run is made of.
-        loader: Of its tiles those that differ most in what is to be found are shown.
-    """
-
-    def __init__(self, folder: Path, parts: Parts, loader: EvalLoader) -> None:
-        self.folder = folder
-        self.parts = parts
-        self.loader = loader
-        self._shown: EvalLoader | None = None
-
-    def on_epoch_end(self, state: TrainState, scores: Mapping[str, float]) -> None:
-        is_best = state.best is not None and state.best.epoch == state.epoch
-        if state.epoch != 1 and not is_best:
-            return
-        if self._shown is None:
-            self._shown = _loader_of(self.parts, _spread(self.parts, self.loader, _SAMPLES))
-        sheet = sample_sheet(state.model, self.parts, self._shown)
-        try:
-            sheet.save(self.folder / f"epoch_{state.epoch:04d}.png")
-        except OSError as error:
-            state.note("warning", message=f"The picture of epoch {state.epoch} was not written: {error}")
-
-
 class RunReport(Callback):
-    """Keeps ``report.html`` up to date: after the first epoch, then at most once a minute."""
+    """Keeps ``report.html`` up to date: after the first epoch, then at most once a minute and 0.4 % of the time."""
 
     def __init__(self, folder: RunFolder, parts: Parts) -> None:
         self.folder = folder
         self.parts = parts
-        self._written_s: float | None = None
+        self._due_s = 0.0
 
     def on_epoch_end(self, state: TrainState, scores: Mapping[str, float]) -> None:
-        now = time.monotonic()
-        if self._written_s is not None and now - self._written_s < _REPORT_EVERY_S:
+        began_s = time.monotonic()
+        if began_s < self._due_s:
             return
-        self._written_s = now
         try:
             _write_report(self.folder, self.parts)
         except RunError as error:  # a full disk must not end the training
             state.note("warning", message=f"The page was not written: {error}")
+        now_s = time.monotonic()
+        self._due_s = now_s + max(_REPORT_EVERY_S, (now_s - began_s) / _SHARE)
 
 
 def write_final_report(
@@ -119,21 +99,28 @@ def write_final_report(
     """The page with the final numbers and the worst and best tiles, and a table of all images beside it."""
     drawn: list[tuple[str, Image]] = []
     if evaluation is not None:
-        shown = {"lowest": evaluation.worst, "highest": evaluation.best}
-        what = "errors" if evaluation.score == "rmse" else "overlap"
-        if evaluation.score == "rmse":
-            shown = {"largest": evaluation.worst, "smallest": evaluation.best}
-        drawn = [
-            (
-                f"The test tiles with the {which} {what}: the picture, what is true, what the model says.",
-                sample_sheet(model, parts, _loader_of(parts, places), point),
-            )
-            for which, places in shown.items()
-            if places
-        ]
+        drawn = drawn_tiles(parts, evaluation, model, point)
         if evaluation.images:
             _write_images(folder.path / "evaluation_images.csv", evaluation)
     _write_report(folder, parts, evaluation, lines, drawn)
+
+
+def drawn_tiles(
+    parts: Parts, evaluation: Evaluation, model: nn.Module, point: OperatingPoint
+) -> list[tuple[str, Image]]:
+    """Captions and pictures of the worst and the best tiles of an evaluation."""
+    shown = {"lowest": evaluation.worst, "highest": evaluation.best}
+    what = "errors" if evaluation.score == "rmse" else "overlap"
+    if evaluation.score == "rmse":
+        shown = {"largest": evaluation.worst, "smallest": evaluation.best}
+    return [
+        (
+            f"The test tiles with the {which} {what}: the picture, what is true, what the model says.",
+            sample_sheet(model, parts, _loader_of(parts, places), point),
+        )
+        for which, places in shown.items()
+        if places
+    ]
 
 
 def _write_images(path: Path, evaluation: Evaluation) -> None:
@@ -152,22 +139,40 @@ def _write_report(
 ) -> None:
     import PIL.Image
 
-    pictures = sorted(folder.samples.glob("epoch_*.png"))
     shown = list(drawn)
-    if pictures:
-        epoch = int(pictures[-1].stem.rpartition("_")[2])
-        what = "surface, true, mapped" if parts.experiment.data.kind == "height_rasters" else "picture, true, called"
-        shown.append((f"Validation tiles after epoch {epoch}: {what}.", PIL.Image.open(pictures[-1])))
+    what = "surface, true, mapped" if parts.experiment.data.kind == "height_rasters" else "picture, true, called"
+    for name, caption in {
+        "epoch_*.png": f"Validation tiles after epoch {{epoch}}: {what}.",
+        "confusion_*.png": "What was confused on the validation part after epoch {epoch}.",
+        "strip.png": "How the answers for the same validation tiles changed.",
+    }.items():
+        files = sorted(folder.samples.glob(name))
+        if files:
+            epoch = files[-1].stem.rpartition("_")[2].lstrip("0") or "0"
+            shown.append((caption.format(epoch=epoch), PIL.Image.open(files[-1])))
+    finished = bool(lines)
+    data = split_map(parts)
+    where = [code(parts.split_summary())]
+    if data is not None:
+        where.append(figure(data, "Tiles of each part; grey belongs to none."))
+    more = [
+        ("Where the data lies", where),
+        ("Resources", resource_blocks(folder.events)),
+        ("What the log says", doctor_blocks(folder) if finished else []),
+        ("How to reproduce it", reproduce_blocks(folder, parts)),
+    ]
     write_run_report(
         folder.report,
         title=parts.experiment.name,
         history=History(folder.history).entries,
-        facts=_facts(folder, parts, evaluation, finished=bool(lines)),
+        facts=_facts(folder, parts, evaluation, finished=finished),
         evaluation=evaluation,
         pictures=shown,
         balance=_balance(parts),
         commands=[line.partition("Next: ")[2] for line in lines if line.startswith("Next: ")],
         notes=[*parts.notes, *(line for line in lines if not line.startswith("Next: "))],
+        asked=asked_blocks(parts),
+        more=more,
     )
 
 
@@ -187,7 +192,7 @@ def _facts(folder: RunFolder, parts: Parts, evaluation: Evaluation | None, *, fi
     else:
         sizes = sorted({scene.grid.pixel_size_m for scene in parts.source.scenes})
         facts["pixel size"] = ", ".join(f"{size:g} m" for size in sizes)
-    return facts | {"split": parts.split_summary()}
+    return facts
 
 
 def _balance(parts: Parts) -> tuple[list[str], list[list[str]]] | None:
@@ -204,31 +209,3 @@ def _balance(parts: Parts) -> tuple[list[str], list[list[str]]] | None:
 
 def _loader_of(parts: Parts, places: Sequence[Place]) -> EvalLoader:
     return EvalLoader(parts.source, places, parts.task.heights_m, 1)
-
-
-def _spread(parts: Parts, loader: EvalLoader, count: int) -> list[Place]:
-    """Tiles at even steps between the least and the most of what is to be found."""
-    amounts: list[float] = []
-    places: list[Place] = []
-    for batch in loader:
-        amounts += _amounts(parts, batch)
-        places += batch.where
-    order = np.argsort(amounts, kind="stable")
-    steps = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
-    return [places[order[step]] for step in np.unique(steps)]
-
-
-def _amounts(parts: Parts, batch: Batch) -> list[float]:
-    """Of each tile the gap share at the middle height, the mean height, or the pixels of foreground."""
-    target, valid = parts.task.target(batch), batch.valid
-    if parts.task.kind == "height_gaps":
-        found = target[:, target.shape[1] // 2]
-    elif parts.task.kind == "height":
-        found = target[:, 0]
-    else:
-        found = target[:, parts.things.start :].any(dim=1)
-    amount = (found * valid).sum(dim=(1, 2))
-    if parts.experiment.data.kind == "images":  # a sliver at the edge of an image is nothing to look at
-        return [float(pixels) for pixels in amount]
-    amounts: list[float] = (amount / valid.sum(dim=(1, 2)).clamp(min=1)).tolist()
-    return amounts

@@ -1,8 +1,8 @@
-"""Pictures of what a model says beside what is true, and of the confusion of classes."""
+"""Pictures of what a model says beside what is true."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,16 +21,13 @@ if TYPE_CHECKING:
 
     from maskwright.workflows.assemble import Parts
 
-__all__ = ["confusion_picture", "sample_sheet"]
+__all__ = ["sample_sheet"]
 
 Rgb = NDArray[np.uint8]
 Panel = tuple[str, Rgb]
 
 _ALPHA = 0.5
-_LIGHT: RGB = (247, 246, 242)
-_DARK: RGB = (36, 97, 140)
 _ONE: RGB = (213, 94, 0)
-_CELL_PX = 44
 
 
 def sample_sheet(
@@ -60,18 +57,6 @@ def sample_sheet(
             for place, one_said, one_true, valid in zip(batch.where, *arrays, strict=True):
                 panels += _panels(parts, place, one_said, one_true, valid)
     return contact_sheet(panels, columns=3, entries=_entries(parts))
-
-
-def confusion_picture(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Image:
-    """Shares of each true class as shades, a row for each class."""
-    cells = np.asarray(matrix, dtype=np.float64)
-    shares = cells / np.maximum(cells.sum(axis=1, keepdims=True), 1)
-    low, high = np.array(_LIGHT, dtype=np.float64), np.array(_DARK, dtype=np.float64)
-    shaded = np.rint(low + shares[..., None] * (high - low)).astype(np.uint8)
-    picture = np.kron(shaded, np.ones((_CELL_PX, _CELL_PX, 1), dtype=np.uint8))
-    picture[::_CELL_PX] = picture[:, ::_CELL_PX] = 255  # thin white lines between cells
-    title = f"{', '.join(names)}: true from the top, called from the left"
-    return contact_sheet([(title, picture)], columns=1, panel_px=max(320, picture.shape[0]))
 
 
 def _panels(

@@ -142,7 +142,7 @@ def test_nothing_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_exists_and_its_line_of_help_is_that_of_its_docstring(name: str) -> None:
     target, help = COMMANDS[name]
-    assert module._load(target, name).help.splitlines()[0] == help
+    assert module.load_command(target, name).help.splitlines()[0] == help
 
 
 def test_the_words_of_the_process_are_used_by_default(
@@ -163,3 +163,11 @@ def test_the_words_of_the_process_are_used_by_default(
 )
 def test_the_number_of_an_option_may_be_left_out(words: list[str], complete: list[str]) -> None:
     assert module._with_usual_numbers(words) == complete
+
+
+def test_an_option_that_takes_several_words_or_numbers_takes_them_with_spaces() -> None:
+    words = ["benchmark", "models", "a.yaml", "--kinds", "unet", "resunet", "--seeds", "1", "2", "--quiet"]
+    assert module._spread_lists(words) == [
+        *("benchmark", "models", "a.yaml", "--kinds", "unet", "--kinds", "resunet"),
+        *("--seeds", "1", "--seeds", "2", "--quiet"),
+    ]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from maskwright.dashboard.charts import compare_chart, epoch_chart, gauge, resource_chart, step_chart
-from maskwright.tracking import Curve
+from maskwright.tracking.curves import Curve
 
 
 def curve(values: list[float], width: int = 1) -> Curve:

@@ -8,7 +8,7 @@ import pytest
 from PIL.Image import Image
 
 from maskwright.errors import ShapeError
-from maskwright.pictures import agreement_chart, bars_chart, height_colors, line_chart
+from maskwright.pictures import agreement_chart, bars_chart, height_colors, line_chart, matrix_chart
 from maskwright.pictures.charts import _spread
 from maskwright.pictures.colors import ACCENT, CATEGORICAL, RGB
 
@@ -112,3 +112,19 @@ def test_charts_leave_the_settings_of_the_host_alone() -> None:
     bars_chart(["a"], {"b": [1]})
 
     assert dict(matplotlib.rcParams) == before
+
+
+def test_a_confusion_matrix_is_dark_where_a_class_was_called_what_it_is() -> None:
+    chart = matrix_chart({"": (("wall", "crack"), ((90, 10), (0, 0)))})
+    pixels = np.asarray(chart).astype(int)
+    dark = np.array((36, 97, 140))
+    near = np.abs(pixels - (0.9 * dark + 0.1 * np.array((247, 246, 242)))).max(axis=-1) <= 3
+    assert near.mean() > 0.02  # the cell of 90 %
+    assert (pixels.max(axis=-1) < 250).any()
+
+
+def test_a_matrix_that_does_not_fit_its_names_is_refused() -> None:
+    with pytest.raises(ShapeError, match="2 names for a matrix of shape"):
+        matrix_chart({"a": (("wall", "crack"), ((1, 2, 3), (1, 2, 3), (1, 2, 3)))})
+    with pytest.raises(ShapeError, match="at least one"):
+        matrix_chart({})

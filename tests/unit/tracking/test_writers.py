@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -98,6 +99,30 @@ def test_a_writer_that_hangs_holds_up_neither_the_run_nor_the_others(facts: RunF
     assert problem.startswith("Notebook had not taken everything 0.2 s after the end of the run (")
     assert "tracking.finish_timeout_s" in problem
     never.set()
+
+
+def test_a_full_queue_lets_the_oldest_rows_go_and_says_so_once(facts: RunFacts) -> None:
+    held, go_on = threading.Event(), threading.Event()
+
+    def wait(_: Any) -> None:
+        held.set()
+        go_on.wait()
+
+    slow = Notebook(log=wait)
+    tracker = Tracker([slow], capacity=3)
+    tracker.start(facts)
+    tracker.log(step(0))
+    held.wait()  # the first row is in its hands
+    for number in range(1, 8):
+        tracker.log(step(number))
+    (problem,) = tracker.take_problems()
+    assert problem.startswith(
+        "Notebook takes rows more slowly than they come: 3 are waiting, and from now on the oldest"
+    )
+    go_on.set()
+    tracker.finish(done(), timeout_s=10)
+    assert [number for verb, number in slow.calls if verb == "log"] == [0, 5, 6, 7]
+    assert tracker.take_problems() == ["Notebook: 4 rows were not written."]
 
 
 def test_a_writer_that_fails_is_one_problem_and_gets_its_rows_once_it_answers(facts: RunFacts) -> None:
@@ -216,6 +241,26 @@ def test_tensorboard_shows_curves_settings_pictures_and_hyper_parameters(facts: 
     start = reader.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     assert b"training.epochs" in start
     assert len(list(facts.folder.tensorboard.iterdir())) == 1
+
+
+@needs_tensorboard
+def test_tensorboard_shows_the_graph_of_the_network_of_a_first_attempt_only(facts: RunFacts) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.compat.proto.graph_pb2 import GraphDef
+    from tensorboard.compat.proto.node_def_pb2 import NodeDef
+
+    made = []
+
+    def graph() -> Any:
+        made.append(1)
+        return GraphDef(node=[NodeDef(name="image", op="Input")])
+
+    write(TensorBoardWriter(), replace(facts, graph=graph), [step(1)], done())
+    write(TensorBoardWriter(), replace(facts, graph=graph, attempt=2, global_step=1), [step(2)], done())
+    reader = EventAccumulator(str(facts.folder.tensorboard))
+    reader.Reload()
+    assert [node.name for node in reader.Graph().node] == ["image"]
+    assert made == [1]
 
 
 @needs_tensorboard
@@ -385,3 +430,35 @@ writer.finish(Outcome("finished", 1, {{"test/mean": 0.5}}))
     environment = os.environ | {"WANDB_MODE": "offline"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)
     assert list(facts.folder.path.glob("wandb/offline-run-*/run-*.wandb"))
+
+
+@needs_wandb
+@pytest.mark.slow
+def test_a_wandb_server_that_refuses_stops_nothing_and_is_said(facts: RunFacts) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]  # free again below: nobody listens
+    code = f"""
+import time
+from pathlib import Path
+from maskwright.tracking import RunFolder
+from maskwright.tracking.writers import Entry, Outcome, RunFacts, Tracker
+from maskwright.tracking.writers_wandb import WandbWriter
+tracker = Tracker([WandbWriter()])
+began = time.monotonic()
+tracker.start(RunFacts(RunFolder(Path({str(facts.folder.path)!r})), "toy", {{}}, ""))
+for number in range(1000):
+    tracker.log(Entry("step", number, {{"step/loss": 0.5}}))
+assert time.monotonic() - began < 2, "logging waited"
+tracker.finish(Outcome("finished", 1), timeout_s=1)
+print(*tracker.take_problems())
+"""
+    server_address = {"WANDB_BASE_URL": f"http://127.0.0.1:{port}", "WANDB_API_KEY": "a" * 40}
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        env=os.environ | server_address,
+        timeout=120,
+        capture_output=True,
+        text=True,
+    )
+    assert "W&B" in ran.stdout

@@ -148,13 +148,13 @@ def test_the_command_prints_scores_and_differences(tmp_path: Path, capsys: pytes
     from maskwright.cli.compare_commands import compare
 
     paths = [make_run(tmp_path, "a", blocks([10, 12])), make_run(tmp_path, "b", blocks([20, 22]))]
-    assert compare(paths, tmp_path / "c.html") == 0
+    assert compare(paths, out=tmp_path / "c.html") == 0
     printed = capsys.readouterr().out
     assert "IoU crack" in printed
     assert "0.5000" in printed
     assert "All settings are the same." in printed
     with pytest.raises(ConfigError, match=r"c\.html"):
-        compare(paths, tmp_path / "c.txt")
+        compare(paths, out=tmp_path / "c.txt")
 
 
 def test_the_doctor_prints_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
