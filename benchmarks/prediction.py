@@ -4,6 +4,10 @@ Each contestant runs in a process of its own, in turn, so that neither allocator
 one run are safe to compare, seconds are not.
 
     python benchmarks/prediction.py --size 1024 --overlap 0.5 --repeats 3
+
+Memory on a large raster, which is made row by row: three heights, the peak beyond what the process has after loading.
+
+    python benchmarks/prediction.py --size 20000 --overlap 0.25 --heights 5 10 15 --only maskwright --repeats 1
 """
 
 from __future__ import annotations
@@ -19,7 +23,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-HEIGHT_M = 5.0
 CONTESTANTS = ("maskwright", "bare", "monai")
 
 
@@ -30,7 +33,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         options.folder = folder
-        _prepare(Path(folder), options.size)
+        _prepare(Path(folder), options.size, tuple(options.heights))
         rows: dict[str, list[dict[str, float]]] = {name: [] for name in options.only}
         for _ in range(options.repeats):
             for name in options.only:
@@ -45,6 +48,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--overlap", type=float, default=0.5)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--heights", type=float, nargs="+", default=[5.0], help="heights in metres")
+    parser.add_argument("--workers", type=int, default=1, help="processes of maskwright")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
     parser.add_argument("--contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
@@ -52,7 +57,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _prepare(folder: Path, size: int) -> None:
+def _prepare(folder: Path, size: int, heights_m: tuple[float, ...]) -> None:
     """A surface as a compressed, tiled GeoTIFF, and a network nobody trained."""
     import numpy as np
     import rasterio
@@ -64,7 +69,7 @@ def _prepare(folder: Path, size: int) -> None:
     from maskwright.tasks.height_gaps import HeightGaps
 
     torch.manual_seed(0)
-    task, architecture = HeightGaps((HEIGHT_M,), fixed=True), UNetConfig(base_channels=16, depth=4)
+    task, architecture = HeightGaps(heights_m, fixed=True), UNetConfig(base_channels=16, depth=4)
     description = {
         "task": task.to_dict(),
         "model": architecture.model_dump(mode="json"),
@@ -72,9 +77,11 @@ def _prepare(folder: Path, size: int) -> None:
         "batch_size": 8,
         "input": "dsm",
         "normaliser": MetresNormaliser().to_dict(),
-        "trained_range_m": [HEIGHT_M, HEIGHT_M],
+        "trained_range_m": [heights_m[0], heights_m[-1]],
         "pixel_size_m": [1.0, 1.0],
         "tile_px": 512,
+        "prediction": {},
+        "nodata": {},
     }
     save_model(folder / "model", task.build_model(architecture, 1), description)
     profile = {"driver": "GTiff", "count": 1, "dtype": "float32", "tiled": True, "compress": "deflate", "predictor": 3}
@@ -89,6 +96,7 @@ def _prepare(folder: Path, size: int) -> None:
 def _in_own_process(name: str, options: argparse.Namespace) -> dict[str, float]:
     command = [sys.executable, __file__, "--contestant", name, "--folder", options.folder, "--size", str(options.size)]
     command += ["--tile", str(options.tile), "--overlap", str(options.overlap), "--batch-size", str(options.batch_size)]
+    command += ["--workers", str(options.workers), "--heights", *(str(height) for height in options.heights)]
     if options.threads:
         command += ["--threads", str(options.threads)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -100,11 +108,16 @@ def _measured(options: argparse.Namespace) -> dict[str, float]:
     """Seconds of one contestant after its imports, and the growth of its memory meanwhile."""
     work = {"maskwright": _maskwright, "bare": _bare, "monai": _monai}[options.contestant](options)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), time.process_time()
     work()
-    seconds = time.perf_counter() - started
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - busy
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": seconds, "growth_mb": (after - before) / 1024, "peak_mb": after / 1024}
+    return {
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "growth_mb": (after - before) / 1024,
+        "peak_mb": after / 1024,
+    }
 
 
 def _maskwright(options: argparse.Namespace) -> Callable[[], object]:
@@ -121,6 +134,8 @@ def _maskwright(options: argparse.Namespace) -> Callable[[], object]:
         batch_size=options.batch_size,
         polygons="none",
         quicklook=False,
+        gap_sizes=False,
+        workers=options.workers,
     )
     return lambda: predictor.predict_raster(folder / "dsm.tif", folder / "maps", settings=settings)
 
@@ -141,7 +156,7 @@ def _bare(options: argparse.Namespace) -> Callable[[], object]:
     def work() -> None:
         with torch.inference_mode():
             for _ in range(len(axis.starts) ** 2):
-                predictor.logits(image, (HEIGHT_M,))
+                predictor.logits(image, tuple(options.heights))
 
     return work
 
@@ -184,8 +199,11 @@ def _report(rows: dict[str, list[dict[str, float]]], options: argparse.Namespace
     median = {name: statistics.median(row["seconds"] for row in measured) for name, measured in rows.items()}
     for name, measured in rows.items():
         growth = statistics.median(row["growth_mb"] for row in measured)
+        peak = statistics.median(row["peak_mb"] for row in measured)
+        busy = statistics.median(row["cpu_seconds"] for row in measured)
         against = f", {median['monai'] / median[name]:.2f} of MONAI's speed" if "monai" in median else ""
-        print(f"{name:>11}: {median[name]:7.2f} s{against}, memory + {growth:.0f} MB")
+        told = f"{busy:.2f} s of CPU{against}, memory + {growth:.0f} MB to a peak of {peak:.0f} MB"
+        print(f"{name:>11}: {median[name]:7.2f} s, {told}")
     if {"bare", "maskwright"} <= median.keys():
         print(f"{median['bare'] / median['maskwright']:.0%} of the bare network's speed")
 

@@ -40,6 +40,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 # glibc's malloc.h: parameters of mallopt.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
+_M_ARENA_MAX = -8
 _LARGEST_INT = 2**31 - 1
 
 
@@ -179,7 +180,9 @@ def keep_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT))
+    # One store for all threads: those that glibc gives further threads hand their memory back whatever is set.
+    one_store = bool(mallopt(_M_ARENA_MAX, 1))
+    return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)) and one_store
 
 
 def prepare_model(model: Model, device: torch.device) -> Model:

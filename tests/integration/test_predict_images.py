@@ -21,7 +21,7 @@ from maskwright.config.model import UNetConfig
 from maskwright.config.prediction import PredictionConfig
 from maskwright.data.band_normalise import BandNormaliser, PerTileBands
 from maskwright.data.sources.image_file import ImageFormat, resize_image
-from maskwright.errors import PredictionError
+from maskwright.errors import DataError, PredictionError
 from maskwright.prediction import ModelCard, Predictor, RasterResult
 from maskwright.tasks.binary import Binary
 from maskwright.tasks.height import Height
@@ -220,6 +220,41 @@ def test_polygons_of_a_photograph_are_in_pixels(tmp_path: Path) -> None:
     assert (values["class"][0], values["area_px"][0], values["perimeter_px"][0]) == ("crack", 200.0, 60.0)
 
 
+def test_otsu_cuts_each_class_and_is_refused_where_the_likeliest_is_called(tmp_path: Path) -> None:
+    pixels = np.zeros((40, 40, 3), np.uint8)
+    pixels[5:20, 5:20, 0] = 120  # 120 / 255 is just below the cut of the model
+    path = _photograph(tmp_path / "a.png", pixels)
+    settings = PredictionConfig(probability_rule="otsu")
+    result = _predictor("binary").predict_photograph(path, tmp_path / "out", settings=settings)
+    np.testing.assert_array_equal(_png(result) > 0, pixels[..., 0] > 0)
+    with pytest.raises(PredictionError, match=r"the likeliest is called\. Set prediction\.probability_rule: model"):
+        _predictor("multiclass").predict_photograph(path, tmp_path / "out", settings=settings)
+
+
+def test_probabilities_of_a_photograph_are_sharpened_before_they_are_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray] = []
+
+    def everything(probs: np.ndarray, rgb: np.ndarray, valid: np.ndarray, *, exclusive: bool) -> np.ndarray:
+        seen.append(rgb)
+        return np.ones_like(probs)
+
+    monkeypatch.setattr("maskwright.prediction.map_image.require_crf", lambda: None)
+    monkeypatch.setattr("maskwright.prediction.map_image.refined", everything)
+    pixels = _pixels(40, 30)
+    path = _photograph(tmp_path / "a.png", pixels)
+    result = _predictor("binary").predict_photograph(path, tmp_path / "out", settings=PredictionConfig(crf=True))
+    assert (_png(result) == 255).all()
+    np.testing.assert_array_equal(seen[0], pixels)
+
+
+def test_edges_of_a_raster_that_is_mapped_in_bands_are_refused(tmp_path: Path) -> None:
+    path = _raster(tmp_path / "ortho.tif", _pixels(60, 60))
+    with pytest.raises(PredictionError, match=r"ortho\.tif is a raster that is mapped in bands"):
+        _predictor("binary").predict_photograph(path, tmp_path / "out", settings=PredictionConfig(crf=True))
+
+
 @pytest.mark.parametrize("views", [2, 4, 8])
 def test_views_of_a_network_that_looks_at_one_pixel_agree(views: int, tmp_path: Path) -> None:
     path = _photograph(tmp_path / "a.png", _pixels(40, 70))
@@ -321,7 +356,7 @@ def test_a_folder_goes_on_where_one_file_fails_and_all_are_listed(
 
 
 def test_a_single_image_that_fails_is_an_error(model_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(PredictionError, match=r"broken\.jpg is damaged"):
+    with pytest.raises(DataError, match=r"broken\.jpg is damaged"):
         predict(model_folder, _photos(tmp_path / "photos") / "broken.jpg", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -340,7 +375,7 @@ def test_a_folder_whose_only_image_fails_still_gets_its_summary(
         predict(model_folder, photos, out)
 
 
-def test_a_folder_without_images_says_that_folders_inside_are_not_searched(model_folder: Path, tmp_path: Path) -> None:
+def test_a_folder_without_images_says_how_folders_inside_are_searched(model_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "photos" / "inside").mkdir(parents=True)
     _photograph(tmp_path / "photos" / "inside" / "a.png", _pixels(40, 50))
     with pytest.raises(PredictionError, match="Folders inside it are not searched"):

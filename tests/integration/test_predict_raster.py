@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from itertools import pairwise
@@ -20,11 +21,12 @@ from scipy import ndimage
 from torch import nn
 
 from maskwright.checkpoints import save_model
+from maskwright.cli.main import main
 from maskwright.config.model import FilmUNetConfig
 from maskwright.config.prediction import PredictionConfig
 from maskwright.data.normalise import MetresNormaliser, PerTileNormaliser
 from maskwright.errors import DataError, GridError, PredictionError
-from maskwright.prediction import Predictor, RasterResult, map_raster
+from maskwright.prediction import Predictor, RasterResult, banded, map_raster
 from maskwright.tasks.height_gaps import HeightGaps
 from maskwright.workflows.predict import predict
 
@@ -116,7 +118,8 @@ def test_everything_asked_for_is_written_and_nothing_else_stays(model_folder: Pa
     result = Predictor.load(model_folder, device="cpu").predict_raster(
         dsm, tmp_path / "maps" / "today", HEIGHTS, progress=lambda *step: steps.append(step)
     )
-    names = ["north_gaps.gpkg", "north_gaps.tif", "north_probability.tif", "north_quicklook.png", "north_summary.json"]
+    names = ["north_gap_sizes.csv", "north_gap_sizes.png", "north_gaps.gpkg", "north_gaps.qml", "north_gaps.tif"]
+    names += ["north_probability.qml", "north_probability.tif", "north_quicklook.png", "north_summary.json"]
     assert sorted(path.name for path in (tmp_path / "maps" / "today").iterdir()) == names
     assert sorted(path.name for path in result.files.values()) == names
     assert {what for _, _, what in steps} == {"reference surface", "windows", "polygons", "rasters"}
@@ -232,7 +235,7 @@ def test_polygons_and_statistics_describe_the_mask(model_folder: Path, dsm: Path
         labels, count = ndimage.label(gaps[k] == 1, np.ones((3, 3)))
         np.testing.assert_array_equal(fields["area_m2"][own], np.bincount(labels.ravel())[1:] * 0.25)
         means = ndimage.mean(probs[k], labels, np.arange(1, count + 1))
-        np.testing.assert_allclose(fields["mean_probability"][own], means, rtol=1e-6)
+        np.testing.assert_allclose(fields["confidence"][own], means, rtol=1e-6)
         row = result.per_height[k]
         assert (row["height_m"], row["gaps"], row["gap_px"]) == (height, count, (gaps[k] == 1).sum())
         assert row["gap_share"] == pytest.approx((gaps[k] == 1).sum() / (gaps[k] != 255).sum())
@@ -261,7 +264,9 @@ def test_the_summary_tells_settings_model_and_violations_of_the_raw_order(
 
 def test_only_what_is_asked_for_is_written(model_folder: Path, dsm: Path, tmp_path: Path) -> None:
     predictor = Predictor.load(model_folder, device="cpu")
-    settings = PredictionConfig(probabilities=False, polygons="none", quicklook=False)
+    settings = PredictionConfig(
+        probabilities=False, polygons="none", quicklook=False, gap_sizes=False, qgis_style=False
+    )
     result = predictor.predict_raster(dsm, tmp_path / "maps", settings=settings)
     assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == ["north_gaps.tif", "north_summary.json"]
     assert set(result.files) == {"gaps", "summary"}
@@ -274,10 +279,45 @@ def test_polygons_know_their_probability_even_if_no_raster_of_it_is_kept(
     threshold = _threshold(predictor, dsm)
     settings = PredictionConfig(probabilities=False, polygons="geojson", probability_threshold=threshold)
     result = predictor.predict_raster(dsm, tmp_path / "maps", settings=settings)
-    assert set(result.files) == {"gaps", "polygons", "quicklook", "summary"}
+    assert set(result.files) == {"gaps", "polygons", "quicklook", "summary", "gap_sizes", "gap_size_plot", "style"}
     features = json.loads(result.files["polygons"].read_text())["features"]
     assert features
-    assert all(feature["properties"]["mean_probability"] > threshold for feature in features)
+    assert all(feature["properties"]["confidence"] > threshold for feature in features)
+
+
+def test_heights_of_the_surface_inside_each_gap_are_told(model_folder: Path, dsm: Path, tmp_path: Path) -> None:
+    predictor = Predictor.load(model_folder, device="cpu")
+    settings = PredictionConfig(probability_threshold=_threshold(predictor, dsm), gap_sizes=False)
+    result = predictor.predict_raster(dsm, tmp_path / "maps", (5.0,), settings=settings)
+    _, _, _, columns = pyogrio.raw.read(result.files["polygons"])
+    fields = dict(zip(pyogrio.read_info(result.files["polygons"])["fields"], columns, strict=True))
+    with rasterio.open(dsm) as dataset:
+        heights = dataset.read(1).astype(np.float64)
+    labels, count = ndimage.label(_read(result, "gaps")[0] == 1, np.ones((3, 3)))
+    assert len(fields["gap_id"]) == count > 0
+    where = (heights, labels, fields["gap_id"])
+    np.testing.assert_allclose(fields["surface_min_m"], ndimage.minimum(*where))
+    np.testing.assert_allclose(fields["surface_mean_m"], ndimage.mean(*where))
+    np.testing.assert_allclose(fields["surface_max_m"], ndimage.maximum(*where))
+    np.testing.assert_allclose(fields["surface_std_m"], ndimage.standard_deviation(*where), atol=1e-4)
+
+
+def test_otsu_cuts_all_heights_where_their_probabilities_fall_into_two_heaps(
+    model_folder: Path, dsm: Path, tmp_path: Path
+) -> None:
+    settings = PredictionConfig(probability_rule="otsu")
+    result = Predictor.load(model_folder, device="cpu").predict_raster(dsm, tmp_path / "maps", settings=settings)
+    probs, gaps = _read(result, "probability"), _read(result, "gaps")
+    cut = json.loads(result.files["summary"].read_text())["settings"]["probability_threshold"]
+    valid = np.isfinite(probs)
+    assert probs[valid].min() < cut < probs[valid].max()
+    np.testing.assert_array_equal(gaps == 1, valid & (np.nan_to_num(probs) > cut))
+
+
+def test_edges_of_a_photograph_are_refused_for_heights(model_folder: Path, dsm: Path, tmp_path: Path) -> None:
+    predictor = Predictor.load(model_folder, device="cpu")
+    with pytest.raises(PredictionError, match=r"prediction\.crf .* cannot be used on the heights of .*north\.tif"):
+        predictor.predict_raster(dsm, tmp_path / "maps", settings=PredictionConfig(crf=True))
 
 
 def test_files_an_earlier_prediction_left_beside_the_map_are_named(
@@ -433,7 +473,7 @@ def test_an_output_folder_that_is_a_file_is_told_before_any_work(
     model_folder: Path, dsm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "maps").write_text("a file")
-    monkeypatch.setattr(map_raster, "stream", _failing(AssertionError("work was begun")))
+    monkeypatch.setattr(banded, "stream", _failing(AssertionError("work was begun")))
     with pytest.raises(PredictionError, match="maps is a file, not a folder"):
         Predictor.load(model_folder, device="cpu").predict_raster(dsm, tmp_path / "maps", HEIGHTS)
 
@@ -442,8 +482,8 @@ def test_a_disk_without_room_is_told_before_any_work(
     model_folder: Path, dsm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("maskwright.files.free_bytes", lambda folder: 10_000)
-    monkeypatch.setattr(map_raster, "stream", _failing(AssertionError("work was begun")))
-    with pytest.raises(PredictionError, match=r"0\.3 MB are needed and 0\.0 MB are free"):
+    monkeypatch.setattr(banded, "stream", _failing(AssertionError("work was begun")))
+    with pytest.raises(PredictionError, match=r"0\.7 MB are needed and 0\.0 MB are free"):
         Predictor.load(model_folder, device="cpu").predict_raster(dsm, tmp_path / "maps", HEIGHTS)
     assert not (tmp_path / "maps").exists()
 
@@ -458,22 +498,51 @@ def test_weights_that_answer_no_numbers_are_told(model_folder: Path, dsm: Path, 
 
 def test_earlier_maps_are_kept_unless_told_and_nothing_is_begun(model_folder: Path, dsm: Path, tmp_path: Path) -> None:
     predict(model_folder, dsm, tmp_path / "maps", heights_m=[5.0])
-    with pytest.raises(PredictionError, match=r"north_summary\.json and 4 more would be replaced.*--overwrite"):
+    with pytest.raises(PredictionError, match=r"north_summary\.json and 8 more would be replaced.*--overwrite"):
         predict(model_folder, dsm, tmp_path / "maps", heights_m=[7.0])
     (result,) = predict(model_folder, dsm, tmp_path / "maps", heights_m=[7.0], overwrite=True)
     assert result.heights_m == (7.0,)
 
 
-def test_every_raster_is_checked_before_the_first_is_mapped(model_folder: Path, dsm: Path, tmp_path: Path) -> None:
-    angles = _write(
-        tmp_path / "south.tif",
-        _surface(40, 40),
-        crs=CRS.from_epsg(4326),
-        transform=rasterio.Affine(1e-5, 0, 8, 0, -1e-5, 47),
-    )
-    with pytest.raises(GridError, match="angles"):
-        predict(model_folder, [dsm, angles], tmp_path / "maps")
-    assert not (tmp_path / "maps").exists()
+def _in_degrees(path: Path) -> Path:
+    place = {"crs": CRS.from_epsg(4326), "transform": rasterio.Affine(1e-5, 0, 8, 0, -1e-5, 47)}
+    return _write(path, _surface(40, 40), **place)
+
+
+def test_a_raster_that_fails_does_not_end_the_batch_and_all_are_listed(
+    model_folder: Path, dsm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torn = _write(tmp_path / "torn.tif", _surface(130, 150))
+    torn.write_bytes(torn.read_bytes()[:30_000])
+    inputs = [str(path) for path in (_in_degrees(tmp_path / "angles.tif"), torn, dsm)]
+    out = tmp_path / "maps"
+    assert main(["predict", str(model_folder), *inputs, "--out", str(out), "--heights", "5"]) == 2
+    said = capsys.readouterr()
+    assert "2 of 3 files failed; the others were finished" in said.err
+    with (out / "summary.csv").open(newline="") as file:
+        rows = {Path(row["file"]).name: row for row in csv.DictReader(file)}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "angles.tif": "failed",
+        "torn.tif": "failed",
+        "north.tif": "done",
+    }
+    assert "angles" in rows["angles.tif"]["reason"]
+    assert "damaged or cut short" in rows["torn.tif"]["reason"]
+    assert 0 <= float(rows["north.tif"]["gap share 5 m"]) <= 1
+    assert [path.name for path in out.iterdir() if path.name.startswith((".", "torn", "angles"))] == []
+
+
+def test_folders_inside_folders_are_searched_where_asked_and_kept_apart(model_folder: Path, tmp_path: Path) -> None:
+    for place in ("in", "in/a", "in/b/c", "in/.hidden"):
+        (tmp_path / place).mkdir(parents=True)
+        _write(tmp_path / place / "north.tif", _surface(30, 40))
+    results = predict(model_folder, tmp_path / "in", tmp_path / "in" / "maps", heights_m=[5.0], recursive=True)
+    maps = tmp_path / "in" / "maps"
+    assert sorted(maps.rglob("*_gaps.tif")) == [maps / place / "north_gaps.tif" for place in ("a", "b/c", "")]
+    assert len(results) == 3
+    with pytest.raises(PredictionError, match="would be replaced"):
+        predict(model_folder, tmp_path / "in", maps, heights_m=[5.0], recursive=True)
+    assert len(predict(model_folder, tmp_path / "in", maps, heights_m=[5.0], recursive=True, overwrite=True)) == 3
 
 
 def test_heights_above_ground_given_for_a_surface_are_doubted(model_folder: Path, tmp_path: Path) -> None:

@@ -23,7 +23,9 @@ def predict(
     run: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN", help="Run folder or model folder; an .onnx file with --backend onnx.", show_default=False
+            metavar="RUN",
+            help="Run folder, model folder or checkpoint of a run; an .onnx file with --backend onnx.",
+            show_default=False,
         ),
     ],
     rasters: Annotated[
@@ -35,6 +37,12 @@ def predict(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for maps, polygons and pictures.", show_default=False)],
+    others: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--with", metavar="RUN", help="A further model to average with; may be repeated.", show_default=False
+        ),
+    ] = None,
     heights: Annotated[
         list[float] | None,
         typer.Option(
@@ -61,6 +69,23 @@ def predict(
         int | None,
         typer.Option("--tta", metavar="1|2|4|8", help="Mirrored and turned views averaged.", show_default=False),
     ] = None,
+    resample: Annotated[
+        bool,
+        typer.Option("--resample", help="See rasters of another pixel size at that of the training, and bring back."),
+    ] = False,
+    uncertainty: Annotated[
+        str | None,
+        typer.Option(
+            "--uncertainty", metavar="none|entropy|spread", help="Write how sure the model is.", show_default=False
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", metavar="N", help="Processes that share each raster.", show_default=False),
+    ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Search the folders inside folders; --out then has the same folders.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of an earlier prediction.")] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     backend: Annotated[
@@ -78,7 +103,8 @@ def predict(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on the screen.")] = False,
 ) -> int:
     """Apply a trained model to photographs and rasters of any size: masks, maps, polygons."""
-    words = [*(overrides or ()), *(() if tta is None else (f"tta={tta}",))]
+    named = {"tta": tta, "uncertainty": uncertainty, "workers": workers, "resample": "true" if resample else None}
+    words = [*(overrides or ()), *(f"{name}={value}" for name, value in named.items() if value is not None)]
     said = load_section(PredictionConfig, (), words)
     settings = {name: getattr(said, name) for name in said.model_fields_set}
 
@@ -91,6 +117,7 @@ def predict(
             run,
             rasters,
             out,
+            others=others or (),
             heights_m=heights,
             settings=settings,
             nodata=_nodata(nodata, "--nodata"),
@@ -98,6 +125,7 @@ def predict(
             chm_nodata=_nodata(chm_nodata, "--chm-nodata"),
             device=device,
             backend=backend,
+            recursive=recursive,
             overwrite=overwrite,
             progress=progress,
             on_result=partial(_show, quiet=quiet),
@@ -115,6 +143,9 @@ def _end(results: list[RasterResult], out: Path, *, quiet: bool) -> int:
             ("file", "size", "seconds", *names, "objects", "status"), [_row(result, len(names)) for result in results]
         )
         typer.echo(str(out / "summary.csv"))
+    elif len(results) > 1 and not quiet:
+        done = len(results) - len(failed)
+        typer.echo(f"{done} of {len(results)} rasters were mapped: {out / 'summary.csv'}")
     if failed:
         typer.echo(f"{len(failed)} of {len(results)} files failed; the others were finished. See above.", err=True)
     return 2 if failed else 0  # EXIT_USER of main, which imports this module

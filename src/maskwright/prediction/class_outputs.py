@@ -11,8 +11,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
+from maskwright.errors import PredictionError
+from maskwright.files import explain_os_error
 from maskwright.pictures import RGB
+from maskwright.pictures.colors import PAPER
 from maskwright.pixels import IGNORE_INDEX
 from maskwright.prediction.class_overlay import (
     class_colors,
@@ -23,11 +27,13 @@ from maskwright.prediction.class_overlay import (
 )
 from maskwright.prediction.geotiff import copy_to_cog, mask_reader, open_raster
 from maskwright.prediction.outputs import Progress
+from maskwright.prediction.qgis_style import class_style, ramp_style
 from maskwright.prediction.vectorise import ClassPlane, vectorise_classes
 
 __all__ = ["ClassPlan", "class_endings", "write_outputs"]
 
-_TAKEN = ("mask", "overlay", "objects", "summary", "probability")
+_TAKEN = ("mask", "overlay", "side_by_side", "objects", "summary", "probability", "uncertainty")
+_BETWEEN_PX = 8  # between two pictures
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class ClassPlan:
         probability_ending: ``png`` or ``tif``.
         polygons: ``gpkg``, ``geojson`` or None.
         overlay: Written too.
+        side_by_side: The image and the overlay in one picture as well.
+        style: Style files for QGIS are written beside rasters and polygons.
         sha256: Of the weights.
     """
 
@@ -56,7 +64,9 @@ class ClassPlan:
     probability_ending: str
     polygons: str | None
     overlay: bool
+    style: bool
     sha256: str
+    side_by_side: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -107,7 +117,18 @@ class ClassPlan:
 
 def class_endings(names: Sequence[str]) -> tuple[str, ...]:
     """Everything that may be written for classes, without the stem of the input."""
-    shared = ("mask.png", "mask.tif", "overlay.png", "probability.tif", "objects.gpkg", "objects.geojson")
+    styles = ("mask.qml", "objects.qml", "probability.qml")
+    shared = (
+        "mask.png",
+        "mask.tif",
+        "overlay.png",
+        "side_by_side.png",
+        "probability.tif",
+        "uncertainty.tif",
+        "objects.gpkg",
+        "objects.geojson",
+        *styles,
+    )
     labels = _file_labels(names)
     own = [f"{label}{end}" for label in labels for end in (".png", "_probability.png", "_probability.tif")]
     return (*shared, "summary.json", *own)
@@ -159,10 +180,34 @@ def write_outputs(
         if plan.probabilities and probs is not None:
             files["probability"] = folder / f"{stem}_probability.tif"
             copy_to_cog(probs, files["probability"], resampling="average")
+    files |= _styles(plan, folder, stem, files)
     if overlay is not None:
         files["overlay"] = folder / f"{stem}_overlay.png"
         _overlay(plan, files["overlay"], *overlay, per_class)
+        if plan.side_by_side:
+            files["side_by_side"] = folder / f"{stem}_side_by_side.png"
+            _side_by_side(files["side_by_side"], overlay[0], files["overlay"])
     return files
+
+
+def _styles(plan: ClassPlan, folder: Path, stem: str, files: Mapping[str, Path]) -> dict[str, Path]:
+    """Styles for QGIS of the polygons, and of rasters with a place on the ground."""
+    if not plan.style:
+        return {}
+    styles: dict[str, Path] = {}
+    if "polygons" in files:
+        styles["polygon_style"] = folder / f"{stem}_objects.qml"
+    if not plan.photograph:
+        styles["style"] = folder / f"{stem}_mask.qml"
+    shown = [
+        (name, code, None if plan.has_background and code == 0 else color)
+        for (name, _, code, _), color in zip(plan.where, plan.colors, strict=True)
+    ]
+    class_style(styles.get("style"), styles.get("polygon_style"), shown)
+    if "probability" in files:
+        styles["probability_style"] = folder / f"{stem}_probability.qml"
+        ramp_style(styles["probability_style"])
+    return styles
 
 
 def _photographs(plan: ClassPlan, folder: Path, stem: str, mask: Path, probs: Path | None) -> dict[str, Path]:
@@ -203,6 +248,18 @@ def _overlay(
         share = "" if row["share"] is None else f": {row['share']:.1%}"
         masks.append((f"{name}{share}", codes[band - 1] == code, color))
     draw_overlay(path, rgb, masks)
+
+
+def _side_by_side(path: Path, rgb: npt.NDArray[np.uint8], overlay: Path) -> None:
+    """The image on the left, what was found in it on the right."""
+    with Image.open(overlay) as right:
+        sheet = Image.new("RGB", (rgb.shape[1] + _BETWEEN_PX + right.width, max(rgb.shape[0], right.height)), PAPER)
+        sheet.paste(Image.fromarray(rgb), (0, 0))
+        sheet.paste(right, (rgb.shape[1] + _BETWEEN_PX, 0))
+    try:
+        sheet.save(path, "PNG")
+    except OSError as error:
+        raise PredictionError(explain_os_error(error, path)) from error
 
 
 def _file_labels(names: Sequence[str]) -> list[str]:

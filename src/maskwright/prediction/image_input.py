@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from maskwright.data.normalise import PerTileBands
-from maskwright.data.sources.image_file import ImageReader
+from maskwright.data.sources.interface import Grid
 from maskwright.types import Window
 
-__all__ = ["ImageInput"]
+__all__ = ["ImageInput", "ImageRows", "Watch"]
+
+
+class ImageRows(Protocol):
+    """What is read: an image, or one seen at another pixel size."""
+
+    @property
+    def grid(self) -> Grid: ...
+
+    @property
+    def band_names(self) -> tuple[str, ...]: ...
+
+    def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]: ...
+
+
+Watch = Callable[[int, npt.NDArray[Any], npt.NDArray[np.bool_]], None]
 
 
 class ImageInput:
@@ -26,9 +41,9 @@ class ImageInput:
 
     def __init__(
         self,
-        reader: ImageReader,
+        reader: ImageRows,
         normaliser: Any,
-        watch: Callable[[int, npt.NDArray[Any], npt.NDArray[np.bool_]], None] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._reader, self._normaliser, self._watch = reader, normaliser, watch
         self._by_window = isinstance(normaliser, PerTileBands)

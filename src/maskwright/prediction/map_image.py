@@ -8,33 +8,38 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import rasterio
 
 from maskwright.config.prediction import PredictionConfig
-from maskwright.data.sources.image_file import ImageReader, open_image, resize_nearest
+from maskwright.data.sources.image_file import ImageReader, open_image
 from maskwright.data.sources.image_header import MOST_PIXELS
 from maskwright.errors import GridError, PredictionError
 from maskwright.files import write_json
 from maskwright.pixels import IGNORE_INDEX
-from maskwright.prediction.class_masks import class_codes, filled_holes, without_small_objects
+from maskwright.prediction.banded import SceneBands, identity_of, write_bands
+from maskwright.prediction.class_masks import class_codes
 from maskwright.prediction.class_outputs import ClassPlan, write_outputs
 from maskwright.prediction.class_overlay import Sampler, stretched
-from maskwright.prediction.geotiff import BLOCK_PX, RowWriter, open_raster
-from maskwright.prediction.image_input import ImageInput
-from maskwright.prediction.map_raster import window_axes
-from maskwright.prediction.outputs import Progress, RasterResult, moved_into_place, silent, staging
+from maskwright.prediction.class_sink import ClassSink
+from maskwright.prediction.cleaning import cleaned, cleaning_notes, copies_of_mask
+from maskwright.prediction.crf import refined, require_crf
+from maskwright.prediction.geotiff import BLOCK_PX, RowWriter, bytes_on_disk, copy_to_cog, open_raster
+from maskwright.prediction.journal import Journal
+from maskwright.prediction.otsu import otsu_of_raster
+from maskwright.prediction.outputs import Progress, RasterResult, Staging, moved_into_place, silent, staging
 from maskwright.prediction.postprocess import BAND_PX, find_gaps
-from maskwright.prediction.raster_stream import stream
+from maskwright.prediction.resample import ScaledImage, plan_rescale
+from maskwright.prediction.uncertainty import check_uncertainty, uncertainty_names, uncertainty_unit
 from maskwright.prediction.vectorise import pixel_area_m2
+from maskwright.types import Window
 
 if TYPE_CHECKING:
     from maskwright.prediction.predictor import Predictor
@@ -54,8 +59,9 @@ def map_image(
         job = _Job(predictor, reader, settings, progress or silent)
         block = job.grid.width * BLOCK_PX * (4 * job.plan.num_classes + reader.header.bands * 4)
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES + block))
-        folder = stack.enter_context(staging(out_dir, path.stem, job.bytes_needed))
-        result = job.run(folder, started)
+        identity = identity_of(predictor, [path], (), settings)
+        staged = stack.enter_context(staging(out_dir, path.stem, job.bytes_needed, identity))
+        result = job.run(staged, started)
         return moved_into_place(result, out_dir)
 
 
@@ -101,8 +107,17 @@ class _Job:
         card = predictor.card
         self.pixel_m2, self.notes = _pixel_area(reader, None if card.image is None else card.image.pixel_size_m)
         pixel_size_m = None if self.pixel_m2 is None or self.is_resized else math.sqrt(self.pixel_m2)
-        card.require_pixel_size(self.path, pixel_size_m)
-        self.notes += card.notes((), pixel_size_m)
+        seen_m = None if pixel_size_m is None or not settings.resample else card.resampled_m(pixel_size_m)
+        self.scale = None if seen_m is None else plan_rescale(self.grid, seen_m)
+        if seen_m is None:
+            card.require_pixel_size(self.path, pixel_size_m)
+            self.notes += card.notes((), pixel_size_m)
+        else:
+            self.notes += (
+                f"pixels of {pixel_size_m:g} m were seen at {seen_m:g} m, as in the training, and the masks were "
+                "brought back to them",
+            )
+        check_uncertainty(settings, len(predictor.members))
         own = settings.probability_threshold
         self.plan = ClassPlan(
             names=card.task.class_names,
@@ -113,27 +128,50 @@ class _Job:
             probabilities=settings.wants_probabilities(photograph=photograph),
             probability_ending=settings.probability_format if photograph else "tif",
             polygons=settings.polygon_ending(photograph=photograph),
-            overlay=settings.quicklook,
+            overlay=settings.quicklook or settings.side_by_side,
+            side_by_side=settings.side_by_side,
+            style=settings.qgis_style,
             sha256=card.sha256,
         )
-        self.needs_probs = self.plan.probabilities or self.plan.polygons is not None
-        self.least_px = float(settings.min_area_px)
-        if settings.min_area_m2 > 0 and self.pixel_m2 is not None:
-            self.least_px = max(self.least_px, settings.min_area_m2 / self.pixel_m2 * (1 - 1e-9))
-        elif settings.min_area_m2 > 0:
-            self.notes += ("min_area_m2 was not applied: its pixels have no size in metres; set min_area_px",)
+        self.cuts_anew = settings.probability_rule == "otsu" or settings.crf
+        self.needs_probs = self.plan.probabilities or self.plan.polygons is not None or self.cuts_anew
+        self._check_cut()
+        self.notes += cleaning_notes(settings, self.pixel_m2)
 
     @property
     def bytes_needed(self) -> int:
-        """Of the uncompressed maps, which exist for a while."""
-        return self.grid.height * self.grid.width * (self.plan.planes + 4 * self.plan.num_classes * self.needs_probs)
+        """Of the uncompressed maps and of the files made of them, which exist side by side for a while."""
+        doubt = 4 * len(self.doubts)
+        masks = self.plan.planes * (1 + copies_of_mask(self.settings))
+        parts = masks + 4 * self.plan.num_classes * self.needs_probs + doubt
+        finals = self.plan.planes + 4 * self.plan.num_classes * self.plan.probabilities + doubt
+        return bytes_on_disk(self.grid.height * self.grid.width, parts, finals)
 
-    def run(self, folder: Path, started: float) -> RasterResult:
-        """All steps; the files of the result lie in ``folder``."""
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Bands of the map of uncertainty."""
+        kind = self.settings.uncertainty
+        return () if kind == "none" else uncertainty_names(self.plan.names, kind, exclusive=self.plan.exclusive)
+
+    def run(self, staged: Staging, started: float) -> RasterResult:
+        """All steps; the files of the result lie in the folder."""
+        folder = staged.folder
         picture, counted = self._samplers()
-        probs, mask = folder / "probs.part.tif", folder / "mask.part.tif"
-        self._stream(probs if self.needs_probs else None, mask, picture, counted)
-        mask = self._cleaned(mask, folder)
+        probs, mask, doubt = (folder / f"{name}.part.vrt" for name in ("probs", "mask", "uncertainty"))
+        self._stream(staged.journal, (mask, probs, doubt), picture, counted)
+        if self.settings.crf:
+            staged.journal.forget()  # what the network said is about to be replaced
+        if self.cuts_anew:
+            probs, mask = self._cut_anew(probs, mask)
+        mask = cleaned(
+            mask,
+            folder,
+            self.settings,
+            codes=range(1, self.plan.num_classes) if self.plan.exclusive else (1,),
+            pixel_m2=self.pixel_m2,
+            writer=lambda path: self._writer(path, self.plan.plane_names, "uint8", IGNORE_INDEX),
+            progress=self.progress,
+        )
         per_class, valid_px, thumbnail = self._measured(mask)
         rgb = None if picture is None or counted is None else stretched(picture.result(), counted.result())
         files = write_outputs(
@@ -147,6 +185,9 @@ class _Job:
             pixel_m2=self.pixel_m2,
             progress=self.progress,
         )
+        if self.doubts:
+            files["uncertainty"] = folder / f"{self.path.stem}_uncertainty.tif"
+            copy_to_cog(doubt, files["uncertainty"], resampling="average")
         result = RasterResult(
             raster=self.path,
             files=files,
@@ -155,7 +196,7 @@ class _Job:
             violations=(),
             valid_px=valid_px,
             seconds=round(time.perf_counter() - started, 3),
-            notes=(*(f"{self.path.name}: {note}" for note in (*self.reader.notes, *self.notes)), *self._pixel_notes()),
+            notes=tuple(f"{self.path.name}: {note}" for note in (*self.reader.notes, *staged.notes, *self.notes)),
             size=(self.grid.height, self.grid.width),
             per_class=per_class,
         )
@@ -180,125 +221,113 @@ class _Job:
         return picture, counted
 
     def _stream(
-        self, probs_path: Path | None, mask_path: Path, picture: Sampler | None, counted: Sampler | None
+        self, journal: Journal, paths: tuple[Path, Path, Path], picture: Sampler | None, counted: Sampler | None
     ) -> None:
-        """Write probabilities and codes."""
+        """Write codes, probabilities and uncertainty."""
 
         def watch(row: int, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> None:
             if picture is not None and counted is not None and not self.is_resized:
                 picture.add(row, values)
                 counted.add(row, valid)
 
-        predictor, settings, inside = self.predictor, self.settings, self.reader.grid
-        rows, cols = window_axes(predictor, (inside.height, inside.width), settings)
-        bands = stream(
-            ImageInput(self.reader, predictor.card.normaliser, watch),
-            rows,
-            cols,
-            lambda images: predictor.raw_probs(images, (), views=settings.tta),
-            channels=self.plan.num_classes,
-            batch_size=1 if predictor.device.type == "cpu" else settings.batch_size,
-            device=predictor.device,
-            progress=lambda done, total: self.progress(done, total, "windows"),
-        )
-        whole: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]] = []
-        valid_px = 0
+        def valid_rows(start: int, stop: int) -> npt.NDArray[np.bool_]:
+            values, valid = self.reader.read(Window(start, 0, stop - start, self.grid.width))
+            watch(start, values, valid)
+            return valid
+
+        self.reader.read(Window(0, 0, 1, 1))  # opened here, read by a thread, closed here: GDAL wants one to do both
+        reader: Any = self.reader if self.scale is None else ScaledImage(self.reader, self.scale)
+        scene = self.predictor.image_scene(reader, watch if self.scale is None else None)
+        size = (reader.grid.height, reader.grid.width)
+        bands = SceneBands(self.predictor, scene, size, (), self.settings, scale=self.scale, valid_rows=valid_rows)
+        wanted: list[tuple[Path, Sequence[str], str, float]] = [
+            (paths[0], self.plan.plane_names, "uint8", IGNORE_INDEX)
+        ]
+        wanted += [(paths[1], self.plan.names, "float32", np.nan)] if self.needs_probs else []
         with ExitStack() as stack:
-            names = self.plan.plane_names
-            mask = stack.enter_context(self._writer(mask_path, names, "uint8", IGNORE_INDEX))
-            writer = (
-                stack.enter_context(self._writer(probs_path, self.plan.names, "float32", np.nan))
-                if probs_path
-                else None
+            keep = journal.row > 0
+            files = [stack.enter_context(self._writer(*each, keep=keep)) for each in wanted]
+            if self.doubts:
+                files.append(stack.enter_context(self._doubt_writer(paths[2], keep=keep)))
+            sink = ClassSink(
+                self.plan, files, self.settings.uncertainty, with_probs=self.needs_probs, resized=self.is_resized
             )
-            for band in bands:
-                if not np.isfinite(band.probs.sum(dtype=np.float64)):
-                    raise PredictionError(
-                        f"The model answers with values that are no numbers in {self.path}. "
-                        "Its weights are damaged by training; take an earlier checkpoint."
-                    )
-                np.clip(band.probs, 0.0, 1.0, out=band.probs)
-                valid_px += int(np.count_nonzero(band.valid))
-                if self.is_resized:
-                    whole.append((band.probs, band.valid.copy()))
-                    continue
-                self._write(mask, writer, band.row, band.probs, band.valid)
-            if self.is_resized:
-                self._write_restored(mask, writer, whole)
-        if not valid_px:
+            write_bands(
+                bands, sink, None if self.is_resized else journal, self.grid.height, str(self.path), self.progress
+            )
+            sink.finish((self.grid.height, self.grid.width))
+        if not sink.valid_px:
             raise PredictionError(f"{self.path}: not one pixel counts. Check its nodata value and opacity.")
 
-    def _write(
-        self,
-        mask: RowWriter,
-        writer: RowWriter | None,
-        row: int,
-        probs: npt.NDArray[np.float32],
-        valid: npt.NDArray[np.bool_],
-    ) -> None:
-        mask.write(row, class_codes(probs, valid, self.plan.thresholds, exclusive=self.plan.exclusive))
-        if writer is not None:
+    def _writer(self, path: Path, names: Sequence[str], dtype: str, nodata: float, *, keep: bool = False) -> RowWriter:
+        return RowWriter(
+            path,
+            self.grid,
+            dtype=dtype,
+            nodata=nodata,
+            names=names,
+            tags=self.plan.tags,
+            colors=self.plan.color_table if dtype == "uint8" else None,
+            keep=keep,
+        )
+
+    def _doubt_writer(self, path: Path, *, keep: bool) -> RowWriter:
+        return RowWriter(
+            path,
+            self.grid,
+            dtype="float32",
+            nodata=np.nan,
+            names=self.doubts,
+            tags=self.plan.tags,
+            unit=uncertainty_unit(self.settings.uncertainty),
+            keep=keep,
+        )
+
+    def _check_cut(self) -> None:
+        """Refuse ways to cut that this input cannot have, before it is mapped."""
+        if self.settings.probability_rule == "otsu" and self.plan.exclusive:
+            raise PredictionError(
+                "prediction.probability_rule: otsu cuts probabilities, and of classes that exclude each other the "
+                "likeliest is called. Set prediction.probability_rule: model."
+            )
+        if self.settings.crf and not self.plan.photograph:
+            raise PredictionError(
+                f"prediction.crf needs the whole image in memory, and {self.path} is a raster that is mapped in bands. "
+                "Set prediction.crf: false."
+            )
+        if self.settings.crf:
+            require_crf()
+
+    def _cut_anew(self, probs_path: Path, mask_path: Path) -> tuple[Path, Path]:
+        """Probabilities and mask in new files: sharpened along edges, cut where their histogram says, as asked."""
+        if self.settings.crf:
+            self.progress(0, 1, "edges")
+            assert self.predictor.card.image is not None
+            with open_image(self.path, replace(self.predictor.card.image, resize_px=None)) as original:
+                rgb = stretched(*original.read(original.grid.window))
+            with open_raster(probs_path) as raster:
+                probs = raster.read()
+            valid = np.isfinite(probs[0])
+            probs = refined(np.nan_to_num(probs), rgb, valid, exclusive=self.plan.exclusive)
             np.copyto(probs, np.nan, where=~valid)
-            writer.write(row, probs)
-
-    def _write_restored(
-        self,
-        mask: RowWriter,
-        writer: RowWriter | None,
-        whole: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]],
-    ) -> None:
-        """Codes by the nearest pixel and probabilities bilinearly, in the size the image has."""
-        size = (self.grid.height, self.grid.width)
-        probs = np.concatenate([part for part, _ in whole], axis=1)
-        valid = np.concatenate([part for _, part in whole])
-        codes = class_codes(probs, valid, self.plan.thresholds, exclusive=self.plan.exclusive)
-        mask.write(0, np.stack([resize_nearest(plane, size) for plane in codes]))
-        if writer is not None:
-            linear = np.stack([cv2.resize(plane, size[::-1], interpolation=cv2.INTER_LINEAR) for plane in probs])
-            np.copyto(linear, np.nan, where=~resize_nearest(valid, size))
-            writer.write(0, linear)
-
-    def _writer(self, path: Path, names: Sequence[str], dtype: str, nodata: float) -> RowWriter:
-        colors = self.plan.color_table if dtype == "uint8" else None
-        return RowWriter(path, self.grid, dtype=dtype, nodata=nodata, names=names, tags=self.plan.tags, colors=colors)
-
-    def _cleaned(self, mask: Path, folder: Path) -> Path:
-        """The mask with holes filled and small objects left out, as far as asked."""
-        if self.settings.fill_holes_px > 0:
-            most = self.settings.fill_holes_px
-            mask = self._rewritten(
-                mask,
-                folder / "filled.part.tif",
-                "holes",
-                lambda read, write: filled_holes(read, write, self.grid.height, self.grid.width, most),
-            )
-        if self.least_px > 1:
-            codes = range(1, self.plan.num_classes) if self.plan.exclusive else (1,)
-            mask = self._rewritten(
-                mask,
-                folder / "sieved.part.tif",
-                "small objects",
-                lambda read, write: without_small_objects(
-                    read, write, self.grid.height, self.grid.width, list(codes), self.least_px
-                ),
-            )
-        return mask
-
-    def _rewritten(self, source: Path, path: Path, what: str, change: Callable[[Any, Any], None]) -> Path:
-        with open_raster(source) as old, self._writer(path, self.plan.plane_names, "uint8", IGNORE_INDEX) as new:
-            for band in range(1, old.count + 1):
-                self.progress(band - 1, old.count, what)
-
-                def read(start: int, stop: int, band: int = band) -> npt.NDArray[np.uint8]:
-                    rows: npt.NDArray[np.uint8] = old.read(band, window=((start, stop), (0, old.width)))
-                    return rows
-
-                def write(row: int, codes: npt.NDArray[np.uint8], band: int = band) -> None:
-                    new.write_band(band, row, codes)
-
-                change(read, write)
-        source.unlink()
-        return path
+            probs_path = probs_path.with_name("sharpened.part.vrt")
+            with self._writer(probs_path, self.plan.names, "float32", np.nan) as writer:
+                writer.write(0, probs)
+        if self.settings.probability_rule == "otsu":
+            own = list(zip(otsu_of_raster(probs_path), self.plan.thresholds, strict=False))
+            self.plan = replace(self.plan, thresholds=tuple(cut if found is None else found for found, cut in own))
+            if any(found is None for found, _ in own):
+                self.notes += ("where all probabilities of a class are about the same its cut stays as it was",)
+        rows, mask_path = max(1, BAND_PX // self.grid.width), mask_path.with_name("cut.part.vrt")
+        with (
+            open_raster(probs_path) as raster,
+            self._writer(mask_path, self.plan.plane_names, "uint8", IGNORE_INDEX) as mask,
+        ):
+            for row in range(0, self.grid.height, rows):
+                values = raster.read(window=((row, min(row + rows, self.grid.height)), (0, self.grid.width)))
+                valid = np.isfinite(values[0])
+                mask.write(row, class_codes(values, valid, self.plan.thresholds, exclusive=self.plan.exclusive))
+        return probs_path, mask_path
 
     def _measured(self, mask_path: Path) -> tuple[tuple[dict[str, Any], ...], int, npt.NDArray[np.uint8]]:
         """Statistics of each class, valid pixels, and the mask's thumbnail (P, h, w)."""
@@ -327,9 +356,6 @@ class _Job:
                     }
                 )
         return tuple(rows), valid_px, thumbnail.result()
-
-    def _pixel_notes(self) -> tuple[str, ...]:
-        return self.predictor.card.notes((), None if self.pixel_m2 is None else self.pixel_m2**0.5)
 
     def _summary(self, result: RasterResult) -> dict[str, Any]:
         return {

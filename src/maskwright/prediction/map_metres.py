@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,23 +14,24 @@ import rasterio
 from PIL import Image
 
 from maskwright.config.prediction import PredictionConfig
-from maskwright.data.sources import HeightFile
-from maskwright.errors import DataError, PredictionError
+from maskwright.errors import PredictionError
 from maskwright.files import explain_os_error, write_json
 from maskwright.pictures import downsample, shade
-from maskwright.prediction.geotiff import RowWriter, copy_to_cog, open_raster
-from maskwright.prediction.map_raster import HeightRange, cache_bytes, open_rasters, window_axes
+from maskwright.prediction.banded import identity_of, write_bands
+from maskwright.prediction.geotiff import RowWriter, bytes_on_disk, copy_to_cog, open_raster
+from maskwright.prediction.height_input import HeightScene, cache_bytes, open_rasters
+from maskwright.prediction.journal import Journal
 from maskwright.prediction.outputs import Progress, RasterResult, moved_into_place, silent, staging
 from maskwright.prediction.overlay import LIMIT_PX
-from maskwright.prediction.raster_stream import stream
-from maskwright.prediction.scene_input import SceneInput
+from maskwright.prediction.raster_stream import Band
+from maskwright.prediction.uncertainty import check_uncertainty
 
 if TYPE_CHECKING:
     from maskwright.prediction.predictor import Predictor
 
 __all__ = ["ENDINGS", "map_metres"]
 
-ENDINGS = ("summary.json", "height.tif", "quicklook.png")
+ENDINGS = ("summary.json", "height.tif", "uncertainty.tif", "quicklook.png")
 
 
 def map_metres(
@@ -44,20 +46,28 @@ def map_metres(
     """Write ``{stem}_height.tif`` in metres, NaN where not measured. Arguments as of ``map_raster``."""
     started = time.perf_counter()
     progress = progress or silent
+    check_uncertainty(settings, len(predictor.members), metres=True)
     with ExitStack() as stack:
-        files = open_rasters(stack, predictor, paths, nodata)
+        files = open_rasters(stack, predictor, paths, nodata, resample=settings.resample)
         stem, grid = paths[0].stem, files[0].grid
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=cache_bytes(files, 1)))
-        folder = stack.enter_context(staging(out_dir, stem, grid.height * grid.width * 4))
-        part, result_files = folder / "height.part.tif", {"height": folder / f"{stem}_height.tif"}
-        facts, doubts = _stream(predictor, files, settings, part, progress)
+        needed = bytes_on_disk(grid.height * grid.width * (1 + (settings.uncertainty != "none")), 4, 4)
+        identity = identity_of(predictor, paths, (), settings, nodata=[file.nodata_used for file in files])
+        staged = stack.enter_context(staging(out_dir, stem, needed, identity))
+        folder = staged.folder
+        scene = HeightScene(predictor, files, settings)
+        part, doubt = folder / "height.part.vrt", folder / "uncertainty.part.vrt"
+        facts = _stream(predictor, scene, settings, staged.journal, (part, doubt), str(paths[0]), progress)
         progress(0, 1, "rasters")
+        result_files = {"height": folder / f"{stem}_height.tif"}
         copy_to_cog(part, result_files["height"], resampling="average")
+        if settings.uncertainty != "none":
+            result_files["uncertainty"] = folder / f"{stem}_uncertainty.tif"
+            copy_to_cog(doubt, result_files["uncertainty"], resampling="average")
         if settings.quicklook:
             result_files["quicklook"] = folder / f"{stem}_quicklook.png"
             _draw(part, result_files["quicklook"], grid.pixel_size_m)
         result_files["summary"] = folder / f"{stem}_summary.json"
-        own = [f"{file.path.name}: {note}" for file in files for note in file.notes]
         result = RasterResult(
             raster=paths[0],
             files=result_files,
@@ -66,7 +76,7 @@ def map_metres(
             violations=(),
             valid_px=int(facts["valid_px"]),
             seconds=round(time.perf_counter() - started, 3),
-            notes=(*own, *doubts, *predictor.card.notes((), grid.pixel_size_m)),
+            notes=(*scene.notes(), *staged.notes, *predictor.card.notes((), scene.pixel_size_m)),
             size=(grid.height, grid.width),
         )
         summary = {
@@ -87,50 +97,70 @@ def map_metres(
 
 
 def _stream(
-    predictor: Predictor, files: Sequence[HeightFile], settings: PredictionConfig, part: Path, progress: Progress
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Write the heights; returns their statistics, and doubts about the input."""
-    grid, card = files[0].grid, predictor.card
-    ranges = [HeightRange() for _ in files]
-    reads = [extent.watching(file.read) for extent, file in zip(ranges, files, strict=True)]
-    progress(0, 1, "reference surface")
-    try:
-        scene = SceneInput(card.bands, reads, grid.height, grid.width, card.normaliser, grid.pixel_size_m, card.context)
-    except DataError as cause:
-        raise PredictionError(f"{files[0].path.name}: {cause}") from cause
-    rows, cols = window_axes(predictor, (grid.height, grid.width), settings)
-    bands = stream(
-        scene,
-        rows,
-        cols,
-        lambda images: predictor.raw_probs(images, (), views=settings.tta),
-        channels=1,
-        batch_size=1 if predictor.device.type == "cpu" else settings.batch_size,
-        device=predictor.device,
-        progress=lambda done, total: progress(done, total, "windows"),
-    )
-    valid_px, total, low, high = 0, 0.0, np.inf, -np.inf
-    with RowWriter(part, grid, dtype="float32", nodata=np.nan, names=("canopy height (m)",)) as writer:
-        for band in bands:
-            heights = band.probs[0][band.valid]
-            if not np.isfinite(heights).all():
-                raise PredictionError(
-                    f"The model answers with values that are no numbers in {files[0].path}. "
-                    "Its weights are damaged by training; take an earlier checkpoint."
+    predictor: Predictor,
+    scene: HeightScene,
+    settings: PredictionConfig,
+    journal: Journal,
+    paths: tuple[Path, Path],
+    name: str,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Write the heights, and their spread if asked; returns the statistics of the heights."""
+    names, tags = ("canopy height (m)",), {"MASKWRIGHT_MODEL_SHA256": predictor.card.sha256}
+    wanted = [(paths[0], names)]
+    if settings.uncertainty != "none":
+        wanted.append((paths[1], ("standard deviation, canopy height (m)",)))
+    with ExitStack() as stack:
+        files = [
+            stack.enter_context(
+                RowWriter(
+                    path,
+                    scene.grid,
+                    dtype="float32",
+                    nodata=np.nan,
+                    names=told,
+                    tags=tags,
+                    unit="m",
+                    keep=journal.row > 0,
                 )
-            valid_px += heights.size
-            total += float(heights.sum(dtype=np.float64))
-            low, high = float(np.min(heights, initial=low)), float(np.max(heights, initial=high))
-            np.copyto(band.probs, np.nan, where=~band.valid)
-            writer.write(band.row, band.probs)
-    if not valid_px:
-        raise PredictionError(f"{files[0].path}: not one pixel was measured. Check the nodata value.")
-    doubts = [
-        note
-        for extent, kind, file in zip(ranges, card.bands, files, strict=False)
-        for note in extent.notes(kind, file.path)
-    ]
-    return {"valid_px": valid_px, "mean_m": total / valid_px, "min_m": low, "max_m": high}, tuple(doubts)
+            )
+            for path, told in wanted
+        ]
+        sink = _MetreSink(files)
+        write_bands(scene.bands((), progress), sink, journal, scene.grid.height, name, progress)
+    if not sink.valid_px:
+        raise PredictionError(f"{name}: not one pixel was measured. Check the nodata value.")
+    return {
+        "valid_px": sink.valid_px,
+        "mean_m": sink.total / sink.valid_px,
+        "min_m": sink.low,
+        "max_m": sink.high,
+    }
+
+
+class _MetreSink:
+    """Writes finished rows of heights and, with a second file, their spread."""
+
+    def __init__(self, files: Sequence[RowWriter]) -> None:
+        self.files = files
+        self.valid_px, self.total, self.low, self.high = 0, 0.0, math.inf, -math.inf
+
+    def write(self, band: Band) -> None:
+        heights = band.probs[0][band.valid]
+        self.valid_px += heights.size
+        self.total += float(heights.sum(dtype=np.float64))
+        self.low = float(np.min(heights, initial=self.low))
+        self.high = float(np.max(heights, initial=self.high))
+        np.copyto(band.probs, np.nan, where=~band.valid)
+        for file, plane in zip(self.files, band.probs, strict=True):
+            file.write_band(1, band.row, plane)
+
+    def facts(self) -> dict[str, Any]:
+        return {"valid_px": self.valid_px, "total": self.total, "low": self.low, "high": self.high}
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        self.valid_px, self.total = int(facts["valid_px"]), float(facts["total"])
+        self.low, self.high = float(facts["low"]), float(facts["high"])
 
 
 def _draw(raster: Path, path: Path, pixel_size_m: float) -> None:

@@ -5,9 +5,8 @@ Everything is written to a hidden folder inside the output folder and moved into
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -19,20 +18,23 @@ import rasterio
 
 from maskwright.config.prediction import PredictionConfig
 from maskwright.data.gap_statistics import GapCounter
-from maskwright.data.sources import HeightFile, open_heights
-from maskwright.data.sources.alignment import differences
-from maskwright.data.sources.height_file import read_header
-from maskwright.data.targets import GAP, NO_GAP
-from maskwright.errors import DataError, PredictionError
+from maskwright.data.sources import HeightFile
+from maskwright.data.targets import GAP
+from maskwright.errors import PredictionError
 from maskwright.files import write_json
 from maskwright.pixels import IGNORE_INDEX
-from maskwright.prediction.blending import WindowAxis, plan_axis
-from maskwright.prediction.geotiff import BLOCK_PX, RowWriter, copy_to_cog, mask_reader, open_raster
-from maskwright.prediction.outputs import Progress, RasterResult, moved_into_place, silent, staging
+from maskwright.prediction.banded import identity_of, write_bands
+from maskwright.prediction.cleaning import cleaned, cleaning_notes, copies_of_mask
+from maskwright.prediction.gap_sizes import fits_of_gaps, write_gap_sizes
+from maskwright.prediction.geotiff import RowWriter, bytes_on_disk, copy_to_cog, open_raster
+from maskwright.prediction.height_input import HeightScene, cache_bytes, open_rasters
+from maskwright.prediction.journal import Journal
+from maskwright.prediction.otsu import otsu_of_raster
+from maskwright.prediction.outputs import Progress, RasterResult, Staging, moved_into_place, silent, staging
 from maskwright.prediction.overlay import Thumbnail, draw_quicklook
-from maskwright.prediction.postprocess import find_gaps, keep_from
-from maskwright.prediction.raster_stream import stream
-from maskwright.prediction.scene_input import SceneInput
+from maskwright.prediction.qgis_style import gap_style, ramp_style
+from maskwright.prediction.raster_stream import Band
+from maskwright.prediction.uncertainty import check_uncertainty, entropy_bits, uncertainty_names, uncertainty_unit
 from maskwright.prediction.vectorise import pixel_area_m2, vectorise_mask
 from maskwright.tasks.height_gaps import HeightGaps
 from maskwright.types import Window
@@ -40,24 +42,23 @@ from maskwright.types import Window
 if TYPE_CHECKING:
     from maskwright.prediction.predictor import Predictor
 
-__all__ = [
-    "ENDINGS",
-    "HeightRange",
-    "cache_bytes",
-    "check_raster",
-    "gap_codes",
-    "map_raster",
-    "open_rasters",
-    "order_over_heights",
-    "window_axes",
-]
+__all__ = ["ENDINGS", "gap_codes", "map_raster", "order_over_heights"]
 
 _PASS_PX = 2**20
-_CACHE_BYTES = 4 * 2**20
-_CANOPY_NAMES = ("chm", "canopy", "ndsm")
-_CANOPY_RANGE_M = (-20.0, 100.0)  # heights above ground lie within
-_GROUND_RANGE_M = (-2.0, 0.5)  # and the lowest of them near 0
-ENDINGS = ("summary.json", "probability.tif", "gaps.tif", "gaps.gpkg", "gaps.geojson", "quicklook.png")
+_COLORS = {0: (255, 255, 255, 255), GAP: (213, 94, 0, 255), IGNORE_INDEX: (0, 0, 0, 0)}
+ENDINGS = (
+    "summary.json",
+    "probability.tif",
+    "probability.qml",
+    "gaps.tif",
+    "gaps.gpkg",
+    "gaps.geojson",
+    "gaps.qml",
+    "gap_sizes.csv",
+    "gap_sizes.png",
+    "quicklook.png",
+    "uncertainty.tif",
+)
 
 
 def map_raster(
@@ -83,111 +84,13 @@ def map_raster(
     """
     started = time.perf_counter()
     with ExitStack() as stack:
-        files = open_rasters(stack, predictor, paths, nodata)
+        files = open_rasters(stack, predictor, paths, nodata, resample=settings.resample)
         job = _Job(predictor, files, out_dir, heights_m, settings, progress or silent)
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=cache_bytes(files, len(heights_m))))
-        folder = stack.enter_context(staging(out_dir, paths[0].stem, job.bytes_needed))
-        result = job.run(folder, started)
+        identity = identity_of(predictor, paths, heights_m, settings, nodata=[file.nodata_used for file in files])
+        staged = stack.enter_context(staging(out_dir, paths[0].stem, job.bytes_needed, identity))
+        result = job.run(staged, started)
         return moved_into_place(result, out_dir)
-
-
-def open_rasters(
-    stack: ExitStack,
-    predictor: Predictor,
-    paths: Sequence[Path],
-    nodata: tuple[float | str | None, float | str | None],
-) -> list[HeightFile]:
-    """Open the rasters of one input; closed with ``stack``.
-
-    Raises:
-        DataError: If one cannot be read, has several bands, or lies in degrees.
-        PredictionError: If they do not lie on one grid, or have pixels of quite another size than the training.
-    """
-    files = [
-        stack.enter_context(open_heights(path, _nodata_rule(predictor, path, kind, wish)))
-        for path, kind, wish in zip(paths, predictor.card.bands, nodata, strict=False)
-    ]
-    _require_one_grid(files)
-    predictor.card.require_pixel_size(files[0].path, files[0].grid.pixel_size_m)
-    return files
-
-
-def check_raster(
-    predictor: Predictor, paths: Sequence[Path], nodata: tuple[float | str | None, float | str | None]
-) -> None:
-    """Everything about an input that its headers tell, without mapping it. Raises as :func:`open_rasters`."""
-    with ExitStack() as stack:
-        open_rasters(stack, predictor, paths, nodata)
-
-
-def _nodata_rule(predictor: Predictor, path: Path, kind: str, wish: float | str | None) -> float | str | None:
-    return predictor.card.nodata_of(kind, read_header(path).tag) if wish is None else wish
-
-
-class HeightRange:
-    """The lowest and highest of the heights that a reader passes on.
-
-    Attributes:
-        low: Metres; infinite before anything was read.
-        high: Metres.
-    """
-
-    def __init__(self) -> None:
-        self.low, self.high = math.inf, -math.inf
-
-    def watching(
-        self, read: Callable[[Window], npt.NDArray[np.float32]]
-    ) -> Callable[[Window], npt.NDArray[np.float32]]:
-        """The same reader."""
-
-        def watched(window: Window) -> npt.NDArray[np.float32]:
-            heights = read(window)
-            self.low = min(self.low, float(np.fmin.reduce(heights, axis=None, initial=np.inf)))
-            self.high = max(self.high, float(np.fmax.reduce(heights, axis=None, initial=-np.inf)))
-            return heights
-
-        return watched
-
-    def notes(self, kind: str, path: Path) -> tuple[str, ...]:
-        """Doubts about whether a raster is what the model was trained on, with what speaks for them."""
-        named_canopy = any(word in path.stem.lower() for word in _CANOPY_NAMES)
-        above_ground = self.low >= _CANOPY_RANGE_M[0] and self.high <= _CANOPY_RANGE_M[1]
-        if (
-            kind == "dsm"
-            and above_ground
-            and (named_canopy or (self.low >= _GROUND_RANGE_M[0] and self.low <= _GROUND_RANGE_M[1]))
-        ):
-            why = " and its name says so" if named_canopy else ""
-            return (
-                f"{path.name} holds {self.low:.1f} to {self.high:.1f} m, as heights above ground do{why}, and "
-                "the model was trained on surfaces (DSM). If it is a canopy height model, use a model trained on one; "
-                "do not trust this map",
-            )
-        if kind == "chm" and self.high > _CANOPY_RANGE_M[1]:
-            return (
-                f"{path.name} holds {self.low:.1f} to {self.high:.1f} m, more than any tree is high, and the model was "
-                "trained on heights above ground (CHM). If it is a surface, use a model trained on one; do not trust "
-                "this map",
-            )
-        return ()
-
-
-def window_axes(
-    predictor: Predictor, size: tuple[int, int], settings: PredictionConfig
-) -> tuple[WindowAxis, WindowAxis]:
-    """Windows down and across a scene of so many rows and columns, as the network and the settings want them."""
-    rows, cols = (
-        plan_axis(
-            length,
-            settings.tile_px or predictor.card.tile_px,
-            settings.overlap,
-            settings.blend,
-            multiple_px=int(getattr(predictor.model, "multiple", 1)),
-            receptive_field_px=getattr(predictor.model, "receptive_field_px", None),
-        )
-        for length in size
-    )
-    return rows, cols
 
 
 class _Job:
@@ -210,27 +113,48 @@ class _Job:
         assert isinstance(task, HeightGaps)
         own = task.probability_threshold
         self.threshold = own if settings.probability_threshold is None else settings.probability_threshold
-        # On the CPU one window at a time is fastest, and then no setting of the batch can change a bit of the result.
-        self.windows_per_pass = 1 if predictor.device.type == "cpu" else settings.batch_size
-        self.rows, self.cols = window_axes(predictor, (self.grid.height, self.grid.width), settings)
+        check_uncertainty(settings, len(predictor.members))
         self.ending = settings.polygon_ending()
-        self.needs_probs = settings.wants_probabilities() or self.ending is not None
+        self.cuts_anew = settings.probability_rule == "otsu"
+        self.needs_probs = settings.wants_probabilities() or self.ending is not None or self.cuts_anew
+        if settings.crf:
+            raise PredictionError(
+                "prediction.crf sharpens photographs along their edges, and needs them whole in memory; it cannot be "
+                f"used on the heights of {files[0].path}. Set prediction.crf: false."
+            )
         self.thumbnail = Thumbnail(self.grid.height, self.grid.width)
-        self.ranges = [HeightRange() for _ in files]
+        self.scene = HeightScene(predictor, files, settings, self.thumbnail)
 
     @property
     def bytes_needed(self) -> int:
-        """Of the uncompressed maps, which exist for a while."""
-        return self.grid.height * self.grid.width * len(self.heights_m) * (1 + 4 * self.needs_probs)
+        """Of the uncompressed maps and of the files made of them, which exist side by side for a while."""
+        settings = self.settings
+        parts = 1 + copies_of_mask(settings) + 4 * self.needs_probs + 4 * (settings.uncertainty != "none")
+        finals = 1 + 4 * settings.wants_probabilities() + 4 * (settings.uncertainty != "none")
+        return bytes_on_disk(self.grid.height * self.grid.width * len(self.heights_m), parts, finals)
 
-    def run(self, folder: Path, started: float) -> RasterResult:
-        """All steps; the files of the result lie in ``folder``."""
-        probs, mask = folder / "probs.part.tif", folder / "mask.part.tif"
-        violations = self._stream(probs if self.needs_probs else None, mask)
-        if self.settings.min_area_m2 > 0:
-            mask = self._sieved(mask, folder / "sieved.part.tif")
+    def run(self, staged: Staging, started: float) -> RasterResult:
+        """All steps; the files of the result lie in the folder."""
+        folder = staged.folder
+        self.notes = list(staged.notes)
+        probs, mask, doubt = (folder / f"{name}.part.vrt" for name in ("probs", "mask", "uncertainty"))
+        violations = self._stream(staged.journal, probs, mask, doubt)
+        if self.cuts_anew:
+            mask = self._cut_anew(probs, mask)
+        mask = cleaned(
+            mask,
+            folder,
+            self.settings,
+            codes=(GAP,),
+            pixel_m2=pixel_area_m2(self.grid),
+            writer=lambda path: self._writer(path, "uint8", IGNORE_INDEX),
+            progress=self.progress,
+        )
         per_height = self._measured(mask)
         files = self._written(folder, probs, mask, [row["gap_share"] for row in per_height])
+        if self.settings.uncertainty != "none":
+            files["uncertainty"] = folder / f"{self.stem}_uncertainty.tif"
+            copy_to_cog(doubt, files["uncertainty"], resampling="average")
         summary = folder / f"{self.stem}_summary.json"
         result = RasterResult(
             raster=self.files[0].path,
@@ -246,69 +170,69 @@ class _Job:
         write_json(summary, self._summary(result), error=PredictionError)
         return result
 
-    def _stream(self, probs_path: Path | None, mask_path: Path) -> tuple[int, ...]:
+    def _stream(self, journal: Journal, probs: Path, mask: Path, doubt: Path) -> tuple[int, ...]:
         """Write probabilities, in order over heights, and the mask; returns the violations of that order before."""
-        grid, card = self.grid, self.predictor.card
-        self.progress(0, 1, "reference surface")
-        watched = [extent.watching(file.read) for extent, file in zip(self.ranges, self.files, strict=True)]
-        reads = [self.thumbnail.watching(watched[0]), *watched[1:]]
-        try:
-            scene = SceneInput(
-                card.bands, reads, grid.height, grid.width, card.normaliser, grid.pixel_size_m, card.context
-            )
-        except DataError as cause:
-            name = self.files[0].path.name
-            if name in str(cause):
-                raise
-            raise PredictionError(f"{name}: {cause}") from cause
-        bands = stream(
-            scene,
-            self.rows,
-            self.cols,
-            lambda images: self.predictor.raw_probs(images, self.heights_m, views=self.settings.tta),
-            channels=len(self.heights_m),
-            batch_size=self.windows_per_pass,
-            device=self.predictor.device,
-            progress=lambda done, total: self.progress(done, total, "windows"),
-        )
-        violations = np.zeros(len(self.heights_m) - 1, np.int64)
-        valid_px = 0
+        wanted = [(mask, "uint8", float(IGNORE_INDEX))]
+        if self.needs_probs:
+            wanted.append((probs, "float32", np.nan))
         with ExitStack() as stack:
-            mask = stack.enter_context(self._writer(mask_path, "uint8", IGNORE_INDEX))
-            probs = stack.enter_context(self._writer(probs_path, "float32", np.nan)) if probs_path else None
-            for band in bands:
-                if not np.isfinite(band.probs.sum(dtype=np.float64)):
-                    raise PredictionError(
-                        f"The model answers with values that are no numbers in {self.files[0].path}. "
-                        "Its weights are damaged by training; take an earlier checkpoint."
-                    )
-                valid_px += int(np.count_nonzero(band.valid))
-                violations += order_over_heights(band.probs, band.valid)
-                mask.write(band.row, gap_codes(band.probs, band.valid, self.threshold))
-                if probs is not None:
-                    np.copyto(band.probs, np.nan, where=~band.valid)
-                    probs.write(band.row, band.probs)
-        if not valid_px:
+            keep = journal.row > 0
+            files = [stack.enter_context(self._writer(*each, keep=keep)) for each in wanted]
+            kind = self.settings.uncertainty
+            if kind != "none":
+                names = uncertainty_names(self.names, kind, exclusive=False)
+                own = RowWriter(
+                    doubt,
+                    self.grid,
+                    dtype="float32",
+                    nodata=np.nan,
+                    names=names,
+                    tags=self._tags(),
+                    unit=uncertainty_unit(kind),
+                    keep=keep,
+                )
+                files.append(stack.enter_context(own))
+            sink = _GapSink(files, len(self.heights_m), self.threshold, kind, with_probs=self.needs_probs)
+            bands, name = self.scene.bands(self.heights_m, self.progress), str(self.files[0].path)
+            write_bands(bands, sink, journal, self.grid.height, name, self.progress)
+        if not sink.valid_px:
             raise PredictionError(f"{self.files[0].path}: not one pixel was measured. Check the nodata value.")
-        return tuple(int(count) for count in violations)
+        return tuple(int(count) for count in sink.violations)
 
-    def _writer(self, path: Path, dtype: str, nodata: float) -> RowWriter:
-        return RowWriter(path, self.grid, dtype=dtype, nodata=nodata, names=self.names)
+    def _writer(self, path: Path, dtype: str, nodata: float, *, keep: bool = False) -> RowWriter:
+        colors = _COLORS if dtype == "uint8" and len(self.names) == 1 else None  # TIFF has one table for one band
+        return RowWriter(
+            path,
+            self.grid,
+            dtype=dtype,
+            nodata=nodata,
+            names=self.names,
+            tags=self._tags(),
+            colors=colors,
+            keep=keep,
+        )
 
-    def _sieved(self, mask_path: Path, path: Path) -> Path:
-        """The mask without small gaps, in a new file; the old one is removed."""
-        least_px = self.settings.min_area_m2 / pixel_area_m2(self.grid) * (1 - 1e-9)
-        with open_raster(mask_path) as mask, self._writer(path, "uint8", IGNORE_INDEX) as sieved:
-            for band in range(1, mask.count + 1):
-                self.progress(band - 1, mask.count, "small gaps")
-                read = mask_reader(mask, band)
-                gaps = keep_from(find_gaps(read, mask.height, mask.width), least_px)
-                for row, numbers in gaps.numbers(read):
-                    codes = mask.read(band, window=((row, row + len(numbers)), (0, mask.width)))
-                    codes[(codes == GAP) & (numbers < 0)] = NO_GAP
-                    sieved.write_band(band, row, codes)
-        mask_path.unlink()
-        return path
+    def _tags(self) -> dict[str, str]:
+        """Facts kept in the files."""
+        return {
+            "MASKWRIGHT_MODEL_SHA256": self.predictor.card.sha256,
+            "MASKWRIGHT_HEIGHTS_M": ",".join(f"{height:g}" for height in self.heights_m),
+            "MASKWRIGHT_PROBABILITY_THRESHOLD": f"{self.threshold:g}",
+        }
+
+    def _cut_anew(self, probs_path: Path, mask_path: Path) -> Path:
+        """The mask in a new file, cut where the histogram of all probabilities says; the old one if there is no cut."""
+        found = otsu_of_raster(probs_path)[-1]
+        if found is None:
+            self.notes.append(f"all probabilities are about the same, so the cut stays at {self.threshold:g}")
+            return mask_path
+        self.threshold = found
+        rows, cut = max(1, _PASS_PX // self.grid.width), mask_path.with_name("cut.part.vrt")
+        with open_raster(probs_path) as probs, self._writer(cut, "uint8", IGNORE_INDEX) as mask:
+            for row in range(0, self.grid.height, rows):
+                values = probs.read(window=((row, min(row + rows, self.grid.height)), (0, self.grid.width)))
+                mask.write(row, gap_codes(values, np.isfinite(values[0]), self.threshold))
+        return cut
 
     def _measured(self, mask_path: Path) -> tuple[dict[str, Any], ...]:
         """Statistics of each height; on the way the mask's thumbnail."""
@@ -319,7 +243,10 @@ class _Job:
                 codes = mask.read(window=((row, min(row + step, mask.height)), (0, mask.width)))
                 counter.add(codes)
                 self.thumbnail.add_mask(row, codes)
-        return tuple(counter.result()["heights"])
+        self.areas_px = counter.areas_px()
+        self.laws = fits_of_gaps(self.areas_px, pixel_area_m2(self.grid))
+        rows = zip(counter.result()["heights"], self.laws, strict=True)
+        return tuple({**row, "size_exponent": law} for row, law in rows)
 
     def _written(self, folder: Path, probs: Path, mask: Path, shares: Sequence[float | None]) -> dict[str, Path]:
         """The files a person asked for."""
@@ -327,13 +254,16 @@ class _Job:
         if self.ending is not None:
             self.progress(0, 1, "polygons")
             files["polygons"] = folder / f"{self.stem}_gaps.{self.ending}"
-            vectorise_mask(mask, files["polygons"], heights_m=self.heights_m, probabilities=probs)
+            vectorise_mask(
+                mask, files["polygons"], heights_m=self.heights_m, probabilities=probs, surface=self._surface_rows
+            )
         self.progress(0, 1, "rasters")
         if settings.wants_probabilities():
             files["probability"] = folder / f"{self.stem}_probability.tif"
             copy_to_cog(probs, files["probability"], resampling="average")
         files["gaps"] = folder / f"{self.stem}_gaps.tif"
         copy_to_cog(mask, files["gaps"], resampling="nearest")
+        files |= self._written_about(folder, with_probability="probability" in files)
         if settings.quicklook:
             files["quicklook"] = folder / f"{self.stem}_quicklook.png"
             draw_quicklook(
@@ -341,8 +271,27 @@ class _Job:
             )
         return files
 
+    def _written_about(self, folder: Path, *, with_probability: bool) -> dict[str, Path]:
+        """Sizes of gaps, and styles for QGIS."""
+        settings, files = self.settings, {}
+        if settings.gap_sizes:
+            files["gap_sizes"] = folder / f"{self.stem}_gap_sizes.csv"
+            files["gap_size_plot"] = folder / f"{self.stem}_gap_sizes.png"
+            own = files["gap_sizes"], files["gap_size_plot"]
+            write_gap_sizes(*own, self.heights_m, self.areas_px, pixel_area_m2(self.grid), self.laws)
+        if settings.qgis_style:
+            files["style"] = folder / f"{self.stem}_gaps.qml"
+            gap_style(files["style"], self.heights_m)
+        if settings.qgis_style and with_probability:
+            files["probability_style"] = folder / f"{self.stem}_probability.qml"
+            ramp_style(files["probability_style"])
+        return files
+
+    def _surface_rows(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Heights (h, W) of what was mapped, of the canopy where the model sees both."""
+        return self.files[-1].read(Window(start, 0, stop - start, self.grid.width))
+
     def _notes(self, files: Mapping[str, Path]) -> tuple[str, ...]:
-        own = [f"{file.path.name}: {note}" for file in self.files for note in file.notes]
         possible = {f"{self.stem}_{ending}" for ending in ENDINGS if ending != "summary.json"} - {
             path.name for path in files.values()
         }
@@ -351,15 +300,13 @@ class _Job:
             for name in sorted(possible)
             if (self.out_dir / name).exists()
         ]
-        doubts = [
-            note
-            for extent, kind, file in zip(self.ranges, self.predictor.card.bands, self.files, strict=False)
-            for note in extent.notes(kind, file.path)
-        ]
-        return (*own, *doubts, *self.predictor.card.notes(self.heights_m, self.grid.pixel_size_m), *left)
+        cleaning = cleaning_notes(self.settings, pixel_area_m2(self.grid), len(self.heights_m))
+        model = self.predictor.card.notes(self.heights_m, self.scene.pixel_size_m)
+        return (*self.scene.notes(), *self.notes, *cleaning, *model, *left)
 
     def _summary(self, result: RasterResult) -> dict[str, Any]:
-        card = self.predictor.card
+        card, seen = self.predictor.card, self.grid if self.scene.scale is None else self.scene.scale.grid
+        rows, cols = self.predictor.window_axes((seen.height, seen.width), self.settings)
         pairs = max(result.valid_px, 1)
         return {
             "raster": str(result.raster),
@@ -380,15 +327,48 @@ class _Job:
                 "heights_m": list(self.heights_m),
                 "tile_px": self.settings.tile_px or card.tile_px,
                 "probability_threshold": self.threshold,
-                "windows_per_pass": self.windows_per_pass,
-                "halo_px": [self.rows.halo_px, self.cols.halo_px],
-                "windows": len(self.rows.starts) * len(self.cols.starts),
+                "windows_per_pass": self.predictor.windows_per_pass(self.settings),
+                "halo_px": [rows.halo_px, cols.halo_px],
+                "windows": len(rows.starts) * len(cols.starts),
                 "device": str(self.predictor.device),
             },
             "files": {name: path.name for name, path in result.files.items()},
             "notes": list(result.notes),
             "seconds": result.seconds,
         }
+
+
+class _GapSink:
+    """Writes finished rows of gaps: the mask, probabilities, uncertainty, as many as there are files."""
+
+    def __init__(
+        self, files: Sequence[RowWriter], heights: int, threshold: float, uncertainty: str, *, with_probs: bool
+    ) -> None:
+        self.files, self._heights, self._threshold = files, heights, threshold
+        self._probs = files[1] if with_probs else None
+        self._uncertainty = uncertainty
+        self.violations, self.valid_px = np.zeros(heights - 1, np.int64), 0
+
+    def write(self, band: Band) -> None:
+        probs = band.probs[: self._heights]
+        self.valid_px += int(np.count_nonzero(band.valid))
+        self.violations += order_over_heights(probs, band.valid)
+        self.files[0].write(band.row, gap_codes(probs, band.valid, self._threshold))
+        if self._uncertainty != "none":
+            spread = self._uncertainty == "spread"
+            doubt = band.probs[self._heights :] if spread else entropy_bits(probs, exclusive=False)
+            np.copyto(doubt, np.nan, where=~band.valid)
+            self.files[-1].write(band.row, doubt)
+        if self._probs is not None:
+            np.copyto(probs, np.nan, where=~band.valid)
+            self._probs.write(band.row, probs)
+
+    def facts(self) -> dict[str, Any]:
+        return {"valid_px": self.valid_px, "violations": [int(count) for count in self.violations]}
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        self.valid_px = int(facts["valid_px"])
+        self.violations = np.array(facts["violations"], np.int64)
 
 
 def order_over_heights(probs: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
@@ -416,20 +396,3 @@ def gap_codes(
     codes = (probs > probability_threshold).view(np.uint8)
     np.copyto(codes, IGNORE_INDEX, where=~valid)
     return codes
-
-
-def cache_bytes(files: Sequence[HeightFile], heights: int) -> int:
-    """What GDAL may keep: a row of blocks of what is read or of what is written; its default grows with the raster."""
-    width = files[0].grid.width
-    read = sum(width * file.block_rows * np.dtype(file.header.dtype).itemsize for file in files)
-    return _CACHE_BYTES + max(read, width * BLOCK_PX * 4 * heights)
-
-
-def _require_one_grid(files: Sequence[HeightFile]) -> None:
-    for file in files[1:]:
-        found = differences(files[0].grid, file.grid)
-        if found:
-            raise PredictionError(
-                f"{files[0].path} and {file.path} lie on different grids: {'; '.join(found)}. "
-                "Bring them to one grid first, for example with rio warp --like."
-            )

@@ -18,12 +18,12 @@ from maskwright.errors import CheckpointError, MaskwrightError, PredictionError
 from maskwright.tasks.build import AnyTask, task_from_dict
 from maskwright.tasks.height_gaps import HeightGaps
 
-__all__ = ["ModelCard", "find_model_folder"]
+__all__ = ["PIXEL_TOLERANCE", "ModelCard", "find_model_folder"]
 
 Kind = Literal["dsm", "chm"]
 
 _BANDS: dict[str, tuple[Kind, ...]] = {"dsm": ("dsm",), "chm": ("chm",), "both": ("dsm", "chm")}
-_PIXEL_TOLERANCE = 0.1
+PIXEL_TOLERANCE = 0.1
 _PIXEL_MOST_APART = 2.0  # times the size of the training's pixels; beyond that nothing is predicted
 _IMAGENET_RED = 0.485  # mean of red, of values from 0 to 1
 
@@ -168,9 +168,18 @@ class ModelCard:
         target = smallest if pixel_size_m < smallest else largest
         raise PredictionError(
             f"{path} has pixels of {pixel_size_m:g} m and the model was trained on {trained}: what it knows looks more "
-            f"than {_PIXEL_MOST_APART:g} times too {'large' if pixel_size_m < smallest else 'small'} there. Resample "
-            f"it first, for example gdalwarp -tr {target:g} {target:g} -r average {path.name} resampled.tif."
+            f"than {_PIXEL_MOST_APART:g} times too {'large' if pixel_size_m < smallest else 'small'} there. Add "
+            f"--resample (prediction.resample), and it is seen at {target:g} m and the map brought back to its pixels."
         )
+
+    def resampled_m(self, pixel_size_m: float) -> float | None:
+        """The pixel size of the training that pixels of another size are brought to; None if they are like enough."""
+        if self.pixel_size_m is None:
+            return None
+        smallest, largest = self.pixel_size_m
+        if smallest * (1 - PIXEL_TOLERANCE) <= pixel_size_m <= largest * (1 + PIXEL_TOLERANCE):
+            return None
+        return smallest if pixel_size_m < smallest else largest
 
     def notes(self, heights_m: Sequence[float], pixel_size_m: float | None) -> tuple[str, ...]:
         """What a person should know before trusting an answer: heights and pixels unlike those of the training."""
@@ -186,12 +195,12 @@ class ModelCard:
             return tuple(notes)
         smallest, largest = self.pixel_size_m
         if pixel_size_m is not None and not (
-            smallest * (1 - _PIXEL_TOLERANCE) <= pixel_size_m <= largest * (1 + _PIXEL_TOLERANCE)
+            smallest * (1 - PIXEL_TOLERANCE) <= pixel_size_m <= largest * (1 + PIXEL_TOLERANCE)
         ):
             trained = f"{smallest:g} m" if smallest == largest else f"{smallest:g} to {largest:g} m"
             notes.append(
                 f"pixels of {pixel_size_m:g} m, the model was trained on {trained}: crowns and gaps look larger or "
-                "smaller to it than it learned; resample the raster to that size for numbers to trust"
+                "smaller to it than it learned; add --resample for numbers to trust"
             )
         return tuple(notes)
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from maskwright.errors import PredictionError, RunError
-from maskwright.files import check_writable, explain_os_error
+from maskwright.errors import DataError, PredictionError, RunError
+from maskwright.files import FileLock, check_writable, explain_os_error
+from maskwright.prediction.journal import NAME as JOURNAL
+from maskwright.prediction.journal import Journal
 
-__all__ = ["Progress", "RasterResult", "existing_files", "moved_into_place", "silent", "staging"]
+__all__ = ["Progress", "RasterResult", "Staging", "existing_files", "moved_into_place", "silent", "staging"]
 
 Progress = Callable[[int, int, str], None]
 
@@ -52,28 +53,89 @@ class RasterResult:
     error: str = ""
 
 
+@dataclass(frozen=True)
+class Staging:
+    """The hidden folder of one prediction.
+
+    Attributes:
+        folder: Where it is.
+        journal: What stands in it already.
+        notes: What a person should know about it.
+    """
+
+    folder: Path
+    journal: Journal
+    notes: tuple[str, ...]
+
+
 @contextmanager
-def staging(out_dir: Path, stem: str, bytes_needed: int) -> Iterator[Path]:
-    """A hidden folder in ``out_dir`` that is gone afterwards, and so is ``out_dir`` if nothing was put into it."""
+def staging(out_dir: Path, stem: str, bytes_needed: int, identity: Mapping[str, Any]) -> Iterator[Staging]:
+    """A hidden folder in ``out_dir`` that is gone afterwards, and so is ``out_dir`` if nothing was put into it.
+
+    It stays, with the bands finished so far, if the work is interrupted after its journal was begun; the next one for
+    the same ``stem`` then finds it, and goes on if all of ``identity`` is the same.
+
+    Args:
+        out_dir: Where the results will be.
+        stem: Of the input.
+        bytes_needed: The most that all files together will take for a while.
+        identity: See :class:`~maskwright.prediction.journal.Journal`.
+
+    Raises:
+        PredictionError: If there is no room, or another process is at the same work.
+    """
+    folder = out_dir / f".{stem}.part"
     try:
-        check_writable(out_dir, need_bytes=bytes_needed)
+        check_writable(out_dir, need_bytes=max(0, bytes_needed - _bytes_in(folder)))
     except RunError as error:
         raise PredictionError(str(error)) from error
-    missing = [folder for folder in (out_dir, *out_dir.parents) if not folder.exists()]
+    missing = [path for path in (folder, out_dir, *out_dir.parents) if not path.exists()]
+    keep = False
     try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{stem}_", suffix=".part", dir=out_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(FileLock(folder / "lock", timeout_s=0))
+            except RunError as error:
+                keep = True
+                raise PredictionError(f"Another process is predicting {stem} into {out_dir}. Wait for it.") from error
+            try:
+                yield _opened(folder, identity)
+            except BaseException as error:
+                keep = (folder / JOURNAL).is_file() and not isinstance(error, DataError)
+                if isinstance(error, PredictionError):  # a person knows the output folder, not the hidden one
+                    more = " What is finished is kept: the same command goes on with it." if keep else ""
+                    raise PredictionError(str(error).replace(str(folder), str(out_dir)) + more) from error
+                raise
     except OSError as error:
         raise PredictionError(explain_os_error(error, out_dir)) from error
-    try:
-        yield folder
-    except PredictionError as error:  # a person knows the output folder, not the hidden one
-        raise PredictionError(str(error).replace(str(folder), str(out_dir))) from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        for made in missing:
-            if made.is_dir() and not any(made.iterdir()):
-                made.rmdir()
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+            for made in missing:
+                if made.is_dir() and not any(made.iterdir()):
+                    made.rmdir()
+
+
+def _opened(folder: Path, identity: Mapping[str, Any]) -> Staging:
+    """What stands in the folder if it can be gone on with, else nothing of it."""
+    journal = Journal(folder, identity)
+    if journal.row:
+        return Staging(folder, journal, ())
+    notes: tuple[str, ...] = ()
+    if journal.changed:
+        notes = (f"an unfinished prediction was begun anew: changed since then: {', '.join(journal.changed)}",)
+    for path in folder.iterdir():
+        if path.name != "lock":
+            path.unlink()
+    return Staging(folder, journal, notes)
+
+
+def _bytes_in(folder: Path) -> int:
+    """What the files of an unfinished prediction take on the disk."""
+    if not folder.is_dir():
+        return 0
+    return sum(getattr(path.stat(), "st_blocks", 0) * 512 for path in folder.iterdir())
 
 
 def moved_into_place(result: RasterResult, out_dir: Path) -> RasterResult:

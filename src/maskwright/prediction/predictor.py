@@ -2,73 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from maskwright.checkpoints import load_weights
 from maskwright.config.prediction import PredictionConfig
-from maskwright.devices import choose_device
 from maskwright.errors import PredictionError
-from maskwright.models.blocks import ConvUnit, SkipUnit
-from maskwright.prediction.backends import load_exported
+from maskwright.prediction.blending import WindowAxis, plan_axis
+from maskwright.prediction.crew import Crew, process_crew, same_thread, thread_crew
+from maskwright.prediction.ensemble import JoinedRows, common_heights, joined_card
+from maskwright.prediction.image_input import ImageInput, ImageRows, Watch
 from maskwright.prediction.map_image import map_image
 from maskwright.prediction.map_metres import map_metres
 from maskwright.prediction.map_raster import map_raster
-from maskwright.prediction.model_card import ModelCard, find_model_folder
+from maskwright.prediction.member import Member, WindowAnswer, load_member
+from maskwright.prediction.model_card import ModelCard
 from maskwright.prediction.outputs import RasterResult
+from maskwright.prediction.raster_stream import SceneRows
 from maskwright.prediction.scene_input import SceneInput
-from maskwright.prediction.tta import averaged
 from maskwright.tasks.height_gaps import HeightGaps
 from maskwright.types import Window
 
-__all__ = ["Predictor", "fold_batch_norm"]
+__all__ = ["Predictor"]
 
 FloatArray = npt.NDArray[np.float32]
+_Read = TypeVar("_Read")
 
 
 class Predictor:
-    """A trained model, ready for arrays and rasters.
+    """A trained model, or several that are averaged, ready for arrays and rasters.
 
     Args:
         model: The network; put in evaluation mode and moved to the device.
         card: What it was trained on and how.
         device: Where it runs.
+        others: Further networks whose probabilities are averaged with its own.
+
+    Attributes:
+        members: All networks.
+        card: Of all together.
     """
 
-    def __init__(self, model: nn.Module, card: ModelCard, device: torch.device | str = "cpu") -> None:
-        self.card = card
-        self.device = torch.device(device)
-        model = model.eval().requires_grad_(False).to(self.device)
-        self.model = model.to(memory_format=torch.channels_last)
+    def __init__(
+        self, model: nn.Module, card: ModelCard, device: torch.device | str = "cpu", others: Sequence[Member] = ()
+    ) -> None:
+        self.members = (Member(model, card, device), *others)
+        self.card = joined_card([member.card for member in self.members])
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto", backend: str = "torch") -> Predictor:
-        """Load a trained model.
+    def load(
+        cls, path: str | Path, *, others: Sequence[str | Path] = (), device: str = "auto", backend: str = "torch"
+    ) -> Predictor:
+        """Load a trained model, or several.
 
         Args:
-            path: A run folder, or a model folder; with the backend ``onnx`` also an exported file.
+            path: A run folder, a model folder, or a checkpoint in its run folder (the model folder of the run then
+                tells the rest: its operating point is that of the run's best epoch); with the backend ``onnx`` also an
+                exported file.
+            others: Further ones, whose probabilities are averaged with those of the first; each has the normalisation
+                of its own training.
             device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
             backend: What computes: ``torch``, or ``onnx`` for a file exported before.
 
         Raises:
-            PredictionError: If there is no model at ``path``.
+            PredictionError: If there is no model at ``path``, or models differ in what they see or answer.
             CheckpointError: If the model folder is damaged or of another version.
         """
-        if backend != "torch" or Path(path).suffix.lower() == ".onnx":
-            return cls(*load_exported(path, device, backend), "cpu")
-        folder = find_model_folder(path)
-        card = ModelCard.load(folder)
-        model = card.task.build_model(card.architecture, card.in_channels, card.batch_size)
-        load_weights(folder, model)
-        fold_batch_norm(model.eval())
-        return cls(model, card, choose_device(device))
+        first, *rest = (load_member(each, device, backend) for each in (path, *others))
+        return cls(first.model, first.card, first.device, rest)
+
+    @property
+    def model(self) -> nn.Module:
+        """The first network."""
+        return self.members[0].model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks run."""
+        return self.members[0].device
 
     def predict(
         self,
@@ -96,7 +114,7 @@ class Predictor:
         """
         if self.card.image is not None:
             raise PredictionError("This model was trained on images. Use predict_image for arrays of pixels.")
-        asked = self.card.heights(heights_m)
+        asked = self.heights(heights_m)
         bands = [_scenes(array, name) for array, name in self._bands(heights, chm)]
         if any(band.shape != bands[0].shape for band in bands):
             raise PredictionError(
@@ -105,15 +123,10 @@ class Predictor:
         count, height, width = bands[0].shape
         probs = np.empty((count, self.channels(asked), height, width), np.float32)
         for index in range(count):
-            reads = [_reader(band[index]) for band in bands]
-            scene = SceneInput(
-                self.card.bands, reads, height, width, self.card.normaliser, pixel_size_m, self.card.context
-            )
+            scene = self.scene([_reader(band[index]) for band in bands], height, width, pixel_size_m)
             values, valid = scene.rows(0, height)
-            image = torch.from_numpy(scene.window(values, valid)[None])
-            with torch.inference_mode():
-                prediction = self.card.task.decode(self.logits(image, asked), asked or None)
-            probs[index] = prediction.probs[0].cpu().numpy()
+            answer = self.raw_probs(torch.from_numpy(scene.window(values, valid)[None]), asked)[0].cpu().numpy()
+            probs[index] = np.maximum.accumulate(answer, axis=0) if asked else answer
             np.copyto(probs[index], np.nan, where=~valid)
         return probs
 
@@ -148,13 +161,13 @@ class Predictor:
             DataError: If the raster cannot be read.
         """
         settings = settings or self.card.prediction
-        if settings.tta > 1 and "aspect" in self.card.context:
+        if settings.tta > 1 and any("aspect" in member.card.context for member in self.members):
             raise PredictionError(
                 f"prediction.tta: {settings.tta} turns and mirrors windows, and this model sees the aspect "
                 "(data.context), a compass direction, which would be wrong in them. Set prediction.tta: 1."
             )
         paths = self.inputs(path, chm)
-        asked = self.card.heights(settings.heights_m if heights_m is None else heights_m)
+        asked = self.heights(settings.heights_m if heights_m is None else heights_m)
         map_one = map_raster if isinstance(self.card.task, HeightGaps) else map_metres
         return map_one(self, paths, Path(out_dir), asked, settings, (nodata, chm_nodata), progress)
 
@@ -179,9 +192,9 @@ class Predictor:
                 f"The image has shape {values.shape}; give ({self.card.in_channels}, H, W) with at least one pixel."
             )
         counts = np.ones(values.shape[1:], np.bool_) if valid is None else valid
-        normaliser: Any = self.card.normaliser
-        image = np.asarray(normaliser.normalise(values, counts), np.float32)
-        probs: FloatArray = self.raw_probs(torch.from_numpy(image[None]), ())[0].cpu().numpy()
+        normalisers: list[Any] = [member.card.normaliser for member in self.members]
+        image = np.concatenate([normaliser.normalise(values, counts) for normaliser in normalisers])
+        probs: FloatArray = self.raw_probs(torch.from_numpy(np.asarray(image, np.float32)[None]), ())[0].cpu().numpy()
         np.copyto(probs, np.nan, where=~counts)
         return probs
 
@@ -232,36 +245,93 @@ class Predictor:
         """K, the channels of the probabilities: a height or a class each."""
         return len(heights_m) or self.card.task.num_classes
 
+    def heights(self, heights_m: Sequence[float] | None) -> tuple[float, ...]:
+        """The heights to answer: those asked for, rising, or the models' own; none for other tasks.
+
+        Raises:
+            PredictionError: As :meth:`ModelCard.heights`; or if several models have different ones.
+        """
+        return common_heights([member.card for member in self.members], heights_m)
+
     def logits(self, image: Tensor, heights_m: Sequence[float]) -> Tensor:
-        """Raw output (B, K, H, W) on the device for input (B, C, H, W), normalised as in training."""
-        image = image.to(self.device)
-        task = self.card.task
-        if not isinstance(task, HeightGaps):
-            raw: Tensor = self.model(image)
-        elif task.fixed:
-            own = task.heights_m
-            every: Tensor = self.model(image, image.new_tensor(own).expand(len(image), -1))
-            raw = every[:, [own.index(height) for height in heights_m]]
-        else:
-            raw = self.model(image, image.new_tensor(list(heights_m)).expand(len(image), -1))
-        return raw if self.card.temperature == 1.0 else raw / self.card.temperature
+        """Raw output (B, K, H, W) of the first network, on the device, for input normalised as in training."""
+        return self.members[0].logits(image, heights_m)
 
     def raw_probs(self, image: Tensor, heights_m: Sequence[float], *, views: int = 1) -> Tensor:
         """Probabilities (B, K, H, W) before any order over heights: each height is decoded as if it stood alone.
 
         Args:
-            image: (B, C, H, W), normalised as in training.
+            image: (B, C, H, W), normalised as in training; of several models the channels one behind the other.
             heights_m: K heights in metres; none for tasks of classes, and for ``height``, whose answer is metres.
             views: Views averaged, see ``tta``.
         """
-        with torch.inference_mode():
-            return averaged(lambda images: self._decoded(images, heights_m), image, views)
+        return WindowAnswer(self.members, tuple(heights_m), views)(image)
 
-    def _decoded(self, image: Tensor, heights_m: Sequence[float]) -> Tensor:
-        logits, decode = self.logits(image, heights_m), self.card.task.decode
-        if not heights_m:
-            return decode(logits).probs
-        return torch.cat([decode(logits[:, k : k + 1], [height]).probs for k, height in enumerate(heights_m)], dim=1)
+    # --- parts of a map -----------------------------------------------------------------------------------------------
+
+    def scene(
+        self, reads: Sequence[Callable[[Window], FloatArray]], height: int, width: int, pixel_size_m: float
+    ) -> SceneRows:
+        """The input of all networks from one scene of heights; arguments as of :class:`SceneInput`."""
+        shared = [_remembering(read) for read in reads] if len(self.members) > 1 else list(reads)
+        cards = [member.card for member in self.members]
+        scenes = [
+            SceneInput(card.bands, shared, height, width, card.normaliser, pixel_size_m, card.context) for card in cards
+        ]
+        return scenes[0] if len(scenes) == 1 else JoinedRows(scenes)
+
+    def image_scene(self, reader: ImageRows, watch: Watch | None = None) -> SceneRows:
+        """The input of all networks from one image; arguments as of :class:`ImageInput`."""
+        normalisers = [member.card.normaliser for member in self.members]
+        if len(normalisers) == 1:
+            return ImageInput(reader, normalisers[0], watch)
+        shared = _SharedReader(reader)
+        first, *rest = normalisers
+        return JoinedRows([ImageInput(shared, first, watch), *(ImageInput(shared, other) for other in rest)])
+
+    def window_axes(self, size: tuple[int, int], settings: PredictionConfig) -> tuple[WindowAxis, WindowAxis]:
+        """Windows down and across a scene of so many rows and columns, as the networks and the settings want them."""
+        reaches = [member.receptive_field_px for member in self.members]
+        rows, cols = (
+            plan_axis(
+                length,
+                settings.tile_px or self.card.tile_px,
+                settings.overlap,
+                settings.blend,
+                multiple_px=math.lcm(*(member.multiple for member in self.members)),
+                receptive_field_px=None if None in reaches else max(reach for reach in reaches if reach is not None),
+            )
+            for length in size
+        )
+        return rows, cols
+
+    def windows_per_pass(self, settings: PredictionConfig) -> int:
+        """On the CPU one window at a time is fastest, and then no setting of the batch can change a bit of the map."""
+        return 1 if self.device.type == "cpu" else settings.batch_size
+
+    @contextmanager
+    def crew(self, heights_m: tuple[float, ...], settings: PredictionConfig) -> Iterator[Crew]:
+        """Who computes the windows: threads of this process, or as many processes as the settings say.
+
+        Raises:
+            PredictionError: If there are several, and the networks run where they are of no use.
+        """
+        answer = WindowAnswer(self.members, heights_m, settings.tta, settings.uncertainty == "spread")
+        alone = self.device.type != "cpu" or any(member.is_exported for member in self.members)
+        if alone and settings.workers > 1:
+            where = "on a device of its own" if self.device.type != "cpu" else "by onnxruntime, with threads of its own"
+            raise PredictionError(
+                f"prediction.workers: {settings.workers} processes share the cores of the CPU, and this model is "
+                f"computed {where}. Leave --workers out."
+            )
+        if alone:
+            yield same_thread(answer)
+        elif settings.workers > 1:
+            with process_crew(answer, settings.workers) as crew:
+                yield crew
+        else:
+            with thread_crew(answer) as crew:
+                yield crew
 
     def _bands(self, heights: FloatArray, chm: FloatArray | None) -> list[tuple[FloatArray, str]]:
         if len(self.card.bands) == 1:
@@ -273,24 +343,6 @@ class Predictor:
         return [(heights, "heights"), (chm, "chm")]
 
 
-def fold_batch_norm(model: nn.Module) -> None:
-    """Let each convolution do the work of the batch norm behind it, in place; the output is the same up to rounding.
-
-    Args:
-        model: In evaluation mode.
-    """
-    for unit in model.modules():
-        if not isinstance(unit, ConvUnit | SkipUnit) or not isinstance(unit.norm, nn.BatchNorm2d):
-            continue
-        if isinstance(unit, ConvUnit):
-            unit.conv = fuse_conv_bn_eval(unit.conv, unit.norm)
-        else:  # the norm of a sum: both parts are scaled, one carries the shift
-            unit.from_skip = fuse_conv_bn_eval(unit.from_skip, unit.norm)
-            unit.from_deep = fuse_conv_bn_eval(unit.from_deep, unit.norm)
-            unit.from_deep.bias = None
-        unit.norm = nn.Identity()
-
-
 def _scenes(array: FloatArray, name: str) -> FloatArray:
     scenes = np.asarray(array, np.float32)
     if scenes.ndim == 2:
@@ -298,6 +350,29 @@ def _scenes(array: FloatArray, name: str) -> FloatArray:
     if scenes.ndim != 3 or 0 in scenes.shape:
         raise PredictionError(f"{name} has shape {scenes.shape}; give (H, W) or (B, H, W) with at least one pixel.")
     return scenes
+
+
+class _SharedReader:
+    """An image that several networks read: a window asked for several times in a row is read once."""
+
+    def __init__(self, reader: ImageRows) -> None:
+        self.grid, self.band_names = reader.grid, reader.band_names
+        self._read = _remembering(reader.read)
+
+    def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        return self._read(window)
+
+
+def _remembering(read: Callable[[Window], _Read]) -> Callable[[Window], _Read]:
+    """The same reader; a window asked for several times in a row is read once."""
+    last: list[tuple[Window, _Read]] = []
+
+    def reading(window: Window) -> _Read:
+        if not last or last[0][0] != window:
+            last[:] = [(window, read(window))]
+        return last[0][1]
+
+    return reading
 
 
 def _reader(scene: FloatArray) -> Callable[[Window], FloatArray]:

@@ -3,28 +3,35 @@
 At any time memory holds one row of windows: the input of these rows (:class:`InputStrip`) and the weighted sums of
 their probabilities (:class:`~maskwright.prediction.blending.RingBuffer`). Both are as wide as the raster and as high as
 a window, whatever the raster's height. Windows are added row by row, left to right, so every pixel sums its windows in
-one order and a result does not depend on how windows are grouped into batches.
+one order and a result does not depend on how windows are grouped into batches, nor on who computed them.
+
+A thread reads the next rows while a :class:`~maskwright.prediction.crew.Crew` computes windows of these.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
+from types import TracebackType
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from maskwright.prediction.blending import RingBuffer, WindowAxis
+from maskwright.prediction.crew import Crew, in_order
 
 __all__ = ["PORTION_ROWS", "Band", "InputStrip", "SceneRows", "stream"]
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
-PORTION_ROWS = 128
+PORTION_ROWS = 64
+_PORTIONS_AHEAD = 3
 
 
 class SceneRows(Protocol):
@@ -43,7 +50,7 @@ class SceneRows(Protocol):
 
 @dataclass(frozen=True)
 class Band:
-    """Finished rows of a scene; ``valid`` is a view that the next rows overwrite.
+    """Finished rows of a scene.
 
     Attributes:
         row: The first of them.
@@ -57,18 +64,39 @@ class Band:
 
 
 class InputStrip:
-    """The input of one row of windows. Moving down reads only rows that are new.
+    """The input of one row of windows. Moving down reads only rows that are new, ahead of time and in a thread.
+
+    Used inside ``with``, which ends the thread.
+
+    Args:
+        scene: What is read; by one thread only, and from top to bottom.
+        rows: The most that are held.
+        width: Columns of the scene.
+        moves: (start, stop) of all that will be asked of :meth:`move_to`, in order.
 
     Attributes:
         values: (C, rows, W) float32; 0 where not valid.
         valid: (rows, W) bool.
     """
 
-    def __init__(self, scene: SceneRows, rows: int, width: int) -> None:
+    def __init__(self, scene: SceneRows, rows: int, width: int, moves: Sequence[tuple[int, int]]) -> None:
         self.values: FloatArray = np.zeros((scene.channels, rows, width), np.float32)
         self.valid: BoolArray = np.zeros((rows, width), np.bool_)
         self._scene = scene
         self._start = self._stop = 0
+        self._thread = ThreadPoolExecutor(1, "reader")
+        stops = [0, *(stop for _, stop in moves)]
+        self._ahead = (portion for start, stop in pairwise(stops) for portion in _portions(start, stop))
+        self._coming: deque[tuple[int, int, Future[tuple[FloatArray, BoolArray]]]] = deque()
+        self._read_ahead()
+
+    def __enter__(self) -> InputStrip:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._thread.shutdown(cancel_futures=True)
 
     def move_to(self, start: int, stop: int) -> None:
         """Hold rows start..stop of the scene, at or below the rows held before and no more of them than at first."""
@@ -77,21 +105,30 @@ class InputStrip:
         for row in range(kept if first else 0):  # row by row: source and target overlap
             self.values[:, row] = self.values[:, row + first]
             self.valid[row] = self.valid[row + first]
-        for first, last in _portions(start + kept, stop):
-            new = slice(first - start, last - start)
-            self.values[:, new], self.valid[new] = self._scene.rows(first, last)
-        self._start, self._stop = start, stop
+        while self._stop < stop:
+            above, below, coming = self._coming.popleft()
+            values, valid = coming.result()
+            self._read_ahead()
+            self._stop = below
+            new = slice(above - start, below - start)
+            self.values[:, new], self.valid[new] = values, valid
+        self._start = start
+
+    def _read_ahead(self) -> None:
+        while len(self._coming) < _PORTIONS_AHEAD and (portion := next(self._ahead, None)) is not None:
+            self._coming.append((*portion, self._thread.submit(self._scene.rows, *portion)))
 
 
 def stream(
     scene: SceneRows,
     rows: WindowAxis,
     cols: WindowAxis,
-    answer: Callable[[Tensor], Tensor],
+    crew: Crew,
     *,
     channels: int,
-    batch_size: int,
+    batch_size: int = 1,
     device: torch.device | str = "cpu",
+    first_row: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Band]:
     """Finished rows from top to bottom; together they cover the scene once.
@@ -100,40 +137,74 @@ def stream(
         scene: The input.
         rows: Windows down the scene.
         cols: Windows across it.
-        answer: (B, C, h, w) float32 on the CPU to probabilities (B, K, h, w) on ``device``. Windows of one size always
-            come with the same B, so that the arithmetic is the same for every window; spare places hold old windows.
+        crew: Answers windows (B, C, h, w) with what is blended, (B, K, h, w). Windows of one size always come with the
+            same B, so that the arithmetic is the same for every window; spare places hold zeros.
         channels: K.
         batch_size: Windows in one pass.
         device: Where probabilities are summed.
+        first_row: Rows above it are finished already: they are read, for those who watch the reading, and windows that
+            reach below it are computed again; what follows is the same bit for bit.
         progress: Called with (windows done, windows in all).
     """
     ring = RingBuffer(channels, rows.tile_px, cols.length, device)
-    strip = InputStrip(scene, rows.tile_px, cols.length)
     row_weights = [torch.from_numpy(weight).to(device) for weight in rows.weights]
     col_weights = [torch.from_numpy(weight).to(device) for weight in cols.weights]
-    images: dict[int, FloatArray] = {}
     across, total = len(cols.starts), len(rows.starts) * len(cols.starts)
-    for index, (start, stop) in enumerate(rows.finished()):
-        height = rows.sizes[index]
-        strip.move_to(start, start + height)
-        for batch in _batches(strip, cols, height, batch_size):
-            image = _filled(images, scene, strip, cols, batch, height, batch_size)
-            probs = answer(torch.from_numpy(image))
-            for place, column in enumerate(batch):
-                weight = torch.outer(row_weights[index], col_weights[column])
-                ring.add(start, cols.starts[column], probs[place], weight)
-            if progress is not None:
-                progress(index * across + batch[-1] + 1, total)
+    finished, valids, done = list(rows.finished()), deque[BoolArray](), 0
+
+    def finish(index: int) -> Iterator[Band]:
+        (start, stop), valid = finished[index], valids.popleft()
         for first, last in _portions(start, stop):
-            yield Band(first, ring.take(first, last), strip.valid[first - start : last - start])
+            probs = ring.take(first, last)
+            skip = min(max(0, first_row - first), last - first)
+            if skip < last - first:
+                yield Band(first + skip, probs[:, skip:], valid[first + skip - start : last - start])
         if progress is not None:
             progress((index + 1) * across, total)
+
+    for (index, batch), probs in in_order(crew, _windows(scene, rows, cols, batch_size, first_row, valids)):
+        while done < index:
+            yield from finish(done)
+            done += 1
+        for place, column in enumerate(batch):
+            assert probs is not None
+            weight = torch.outer(row_weights[index], col_weights[column])
+            ring.add(rows.starts[index], cols.starts[column], probs[place].to(device), weight)
+        if batch and progress is not None:
+            progress(index * across + batch[-1] + 1, total)
+    yield from finish(done)
 
 
 def _portions(start: int, stop: int) -> Iterator[tuple[int, int]]:
     """The rows in portions: what is read or finished at once is a copy, and copies of whole windows would add up."""
     for first in range(start, stop, PORTION_ROWS):
         yield first, min(first + PORTION_ROWS, stop)
+
+
+def _windows(
+    scene: SceneRows, rows: WindowAxis, cols: WindowAxis, batch_size: int, first_row: int, valids: deque[BoolArray]
+) -> Iterator[tuple[tuple[int, list[int]], FloatArray | None]]:
+    """The windows that hold a valid pixel: row of windows, indices across, input (B, C, h, w); each row at least once.
+
+    What is valid in the rows that a row of windows finishes is added to ``valids``.
+    """
+    moves = [(start, start + size) for start, size in zip(rows.starts, rows.sizes, strict=True)]
+    with InputStrip(scene, rows.tile_px, cols.length, moves) as strip:
+        for index, (start, stop) in enumerate(rows.finished()):
+            strip.move_to(*moves[index])
+            valids.append(strip.valid[: stop - start].copy())
+            yield (index, []), None
+            if moves[index][1] <= first_row:
+                continue
+            height = rows.sizes[index]
+            for batch in _batches(strip, cols, height, batch_size):
+                width = cols.sizes[batch[0]]
+                places = batch_size if width == cols.tile_px and len(cols.starts) > 1 else 1
+                images = np.zeros((places, scene.channels, height, width), np.float32)
+                for place, column in enumerate(batch):
+                    columns = slice(cols.starts[column], cols.starts[column] + width)
+                    images[place] = scene.window(strip.values[:, :height, columns], strip.valid[:height, columns])
+                yield (index, batch), images
 
 
 def _batches(strip: InputStrip, cols: WindowAxis, height: int, batch_size: int) -> Iterator[list[int]]:
@@ -150,24 +221,3 @@ def _batches(strip: InputStrip, cols: WindowAxis, height: int, batch_size: int) 
             batch.append(index)
     if batch:
         yield batch
-
-
-def _filled(
-    images: dict[int, FloatArray],
-    scene: SceneRows,
-    strip: InputStrip,
-    cols: WindowAxis,
-    batch: Sequence[int],
-    height: int,
-    batch_size: int,
-) -> FloatArray:
-    """The windows of a batch in an array that is kept for the next batch of this width."""
-    width = cols.sizes[batch[0]]
-    image = images.get(width)
-    if image is None or image.shape[2] != height:
-        places = batch_size if width == cols.tile_px and len(cols.starts) > 1 else 1
-        image = images[width] = np.zeros((places, scene.channels, height, width), np.float32)
-    for place, index in enumerate(batch):
-        columns = slice(cols.starts[index], cols.starts[index] + width)
-        image[place] = scene.window(strip.values[:, :height, columns], strip.valid[:height, columns])
-    return image

@@ -1,13 +1,13 @@
-"""Several views of one window, mirrored and turned, whose answers are turned back and averaged."""
+"""Several views of one window, mirrored and turned, whose answers are turned back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-__all__ = ["VIEWS", "averaged"]
+__all__ = ["VIEWS", "views_of"]
 
 View = tuple[int, bool]
 
@@ -20,21 +20,18 @@ VIEWS: dict[int, tuple[View, ...]] = {
 """By number of views: quarter turns, and whether left and right are swapped before them."""
 
 
-def averaged(answer: Callable[[Tensor], Tensor], images: Tensor, views: int) -> Tensor:
-    """The mean of the answers to several views, each turned back.
+def views_of(answer: Callable[[Tensor], Tensor], images: Tensor, views: int) -> Iterator[Tensor]:
+    """The answers to several views, each turned back.
 
     Args:
         answer: (B, C, H, W) to (B, K, H, W).
         images: (B, C, H, W).
         views: A key of ``VIEWS``; with 1 the answer is passed on as it is.
     """
-    if views == 1:
-        return answer(images)
-    total: Tensor | None = None
     for turns, mirrored in VIEWS[views]:
+        if not turns and not mirrored:
+            yield answer(images)
+            continue
         seen = images.flip(-1) if mirrored else images
         part = torch.rot90(answer(torch.rot90(seen, turns, (-2, -1)).contiguous()), -turns, (-2, -1))
-        part = part.flip(-1) if mirrored else part
-        total = part.clone() if total is None else total.add_(part)
-    assert total is not None
-    return total.div_(views)
+        yield part.flip(-1) if mirrored else part

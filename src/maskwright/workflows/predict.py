@@ -32,6 +32,7 @@ def predict(
     rasters: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
+    others: Sequence[str | Path] = (),
     heights_m: Sequence[float] | None = None,
     settings: PredictionConfig | Mapping[str, Any] | None = None,
     nodata: float | str | None = None,
@@ -39,20 +40,22 @@ def predict(
     chm_nodata: float | str | None = None,
     device: str = "auto",
     backend: str = "torch",
+    recursive: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
     on_result: Callable[[RasterResult], None] | None = None,
 ) -> list[RasterResult]:
     """Map gaps, heights or classes on one or several rasters or photographs.
 
-    A model of images goes on where one of them fails: its result says why in ``error``, and ``summary.csv`` lists all.
-    For a model of heights everything that headers tell is checked before the first raster is mapped.
+    With several inputs the others go on where one fails: its result says why in ``error``, and ``summary.csv`` lists
+    all. Headers of height rasters are looked at before the first is mapped.
 
     Args:
-        run: A run folder or a model folder; with the backend ``onnx`` also an exported file.
-        rasters: GeoTIFFs or images of the kind the model was trained on; files, folders (not those inside them), or
-            patterns such as ``"photos/*.jpg"`` and, with all folders inside, ``"photos/**/*.jpg"``.
+        run: A run folder, a model folder, or a checkpoint in its run; with the backend ``onnx`` also an exported file.
+        rasters: GeoTIFFs or images of the kind the model was trained on; files, folders, or patterns such as
+            ``"photos/*.jpg"`` and, with all folders inside, ``"photos/**/*.jpg"``.
         out: Folder for maps, polygons, pictures and summaries; made if missing.
+        others: Further models, whose probabilities are averaged with those of ``run``.
         heights_m: Heights in metres; unset: those of ``settings``, then those the model was scored at.
         settings: Windows, blending, outputs, whole; or some of them by name, the others as the model's experiment says.
         nodata: Value meaning 'not measured', ``tag`` or ``none``; unset: the file's tag, else as in the training.
@@ -60,98 +63,115 @@ def predict(
         chm_nodata: As ``nodata``, for the canopy height model.
         device: ``auto``, ``cpu``, ``cuda`` ...
         backend: What computes: ``torch``, or ``onnx`` for a file made by ``maskwright export``.
+        recursive: Search the folders inside folders as well; ``out`` then has the same folders.
         overwrite: Replace files of an earlier prediction.
         progress: Called with (done, total, what).
         on_result: Called with each result as soon as its files are in place.
 
     Raises:
-        PredictionError: If the model cannot be applied to a raster; names the raster. If results exist already.
-        DataError: If a raster cannot be read.
+        PredictionError: If the model cannot be applied to the one input; names it. If results exist already.
+        DataError: If the one input cannot be read.
     """
     from maskwright.prediction import Predictor
 
     asked = [rasters] if isinstance(rasters, (str, Path)) else list(rasters)
     given = any(Path(path).is_dir() or not Path(path).exists() for path in asked)
     if not given:
-        _check_names([Path(path) for path in asked], Path(out), chm)
-    predictor = Predictor.load(run, device=device, backend=backend)
-    paths = _expanded(asked, Path(out), is_image=predictor.card.image is not None)
-    _check_names(paths, Path(out), chm)
+        _check_names([(Path(path), Path(out)) for path in asked], chm)
+    predictor = Predictor.load(run, others=others, device=device, backend=backend)
+    is_image = predictor.card.image is not None
+    work = _expanded(asked, Path(out), is_image=is_image, recursive=recursive)
+    _check_names(work, chm)
     if not isinstance(settings, PredictionConfig):
         settings = PredictionConfig(**{**predictor.card.prediction.to_dict(), **(settings or {})})
+    is_batch = given or len(work) > 1
     if not overwrite:
-        _refuse_existing(predictor, paths, Path(out))
-    if predictor.card.image is not None:
+        _refuse_existing(predictor, work, Path(out), with_summary=is_image or is_batch)
+    if is_image:
         _refuse_height_options(heights_m=heights_m, nodata=nodata, chm=chm, chm_nodata=chm_nodata)
-        return _predict_images(predictor, paths, Path(out), settings, progress, on_result, given or len(paths) > 1)
-    _check_rasters(predictor, paths, chm, (nodata, chm_nodata), settings, heights_m)
-    results = []
-    for path in paths:
-        result = predictor.predict_raster(
-            path, out, heights_m, settings=settings, nodata=nodata, chm=chm, chm_nodata=chm_nodata, progress=progress
-        )
-        if on_result is not None:
-            on_result(result)
-        results.append(result)
+        job = _image_job(predictor, settings)
+        known: dict[Path, MaskwrightError] = {}
+    else:
+        predictor.heights(settings.heights_m if heights_m is None else heights_m)
+        job = _raster_job(predictor, settings, heights_m, chm, (nodata, chm_nodata))
+        known = _faulty(predictor, [path for path, _ in work], chm, (nodata, chm_nodata), settings)
+    results = _each(work, job, known, progress, on_result, is_batch=is_batch)
+    if is_image or is_batch:
+        Path(out).mkdir(parents=True, exist_ok=True)  # if all failed, nothing has made it yet
+        write_bytes(Path(out) / SUMMARY, _table(predictor, results).encode("utf-8"), error=PredictionError)
     return results
 
 
 # --- inputs -----------------------------------------------------------------------------------------------------------
 
 
-def _expanded(asked: Sequence[str | Path], out: Path, *, is_image: bool) -> list[Path]:
-    """Files, those of folders and those that patterns match, sorted within each, every file once."""
+def _expanded(asked: Sequence[str | Path], out: Path, *, is_image: bool, recursive: bool) -> list[tuple[Path, Path]]:
+    """Files, those of folders and those that patterns match, sorted within each, every file once; with its folder."""
     from maskwright.data.sources.image_header import IMAGE_ENDINGS
 
     endings = IMAGE_ENDINGS if is_image else _RASTER_ENDINGS
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     for entry in asked:
         path = Path(entry)
         if path.is_dir():
-            if out.exists() and out.samefile(path):
-                raise PredictionError(
-                    f"{out} is the folder of the inputs: masks would be taken for images the next time. "
-                    "Choose another --out."
-                )
-            files = sorted(file for file in path.iterdir() if file.suffix.lower() in endings and file.is_file())
-            if not files:
-                raise PredictionError(
-                    f"{path} holds no file ending in {', '.join(endings)}. Folders inside it are not searched; name "
-                    f"them, or give a pattern such as '{path}/**/*.tif'."
-                )
+            found |= {file: out / inner for file, inner in _of_folder(path, out, endings, recursive=recursive)}
         elif not path.exists() and any(sign in str(entry) for sign in "*?["):
             files = sorted(Path(name) for name in glob.glob(str(entry), recursive=True) if Path(name).is_file())
             if not files:
                 raise PredictionError(f"No file matches {entry}.")
+            found |= dict.fromkeys(files, out)
         else:
-            files = [path]
-        found |= dict.fromkeys(files)
-    return list(found)
+            found[path] = out
+    return list(found.items())
 
 
-def _check_names(paths: Sequence[Path], out: Path, chm: str | Path | None) -> None:
-    if not paths:
+def _of_folder(folder: Path, out: Path, endings: Sequence[str], *, recursive: bool) -> list[tuple[Path, Path]]:
+    """The files of a folder, each with the folder it lies in, seen from there."""
+    if out.exists() and out.samefile(folder):
+        raise PredictionError(
+            f"{out} is the folder of the inputs: masks would be taken for images the next time. Choose another --out."
+        )
+    inside = folder.rglob("*") if recursive else folder.iterdir()
+    files = sorted(file for file in inside if file.suffix.lower() in endings and file.is_file())
+    if recursive:  # neither what an earlier prediction wrote, nor what hides
+        own = out.resolve()
+        files = [file for file in files if own not in file.resolve().parents and not _hides(file.relative_to(folder))]
+    if not files:
+        more = "" if recursive else " Folders inside it are not searched; add --recursive (in Python recursive=True)."
+        raise PredictionError(f"{folder} holds no file ending in {', '.join(endings)}.{more}")
+    return [(file, file.parent.relative_to(folder)) for file in files]
+
+
+def _hides(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _check_names(work: Sequence[tuple[Path, Path]], chm: str | Path | None) -> None:
+    if not work:
         raise PredictionError("No raster was named. Give one or more GeoTIFFs or images after the run.")
-    missing = [str(path) for path in paths if not path.is_file()]
+    missing = [str(path) for path, _ in work if not path.is_file()]
     if missing:
         raise PredictionError(f"No such raster: {', '.join(missing)}.")
-    stems = [path.stem for path in paths]
-    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    names = [out / path.stem for path, out in work]
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise PredictionError(
-            f"Several rasters are called {twice[0]}; their maps would overwrite each other in {out}. "
+            f"Several rasters are called {twice[0].name}; their maps would overwrite each other in {twice[0].parent}. "
             "Predict them into folders of their own."
         )
-    if chm is not None and len(paths) > 1:
-        raise PredictionError(f"{chm} cannot belong to {len(paths)} surfaces. Predict them one at a time.")
+    if chm is not None and len(work) > 1:
+        raise PredictionError(f"{chm} cannot belong to {len(work)} surfaces. Predict them one at a time.")
 
 
-def _refuse_existing(predictor: Predictor, paths: Sequence[Path], out: Path) -> None:
+def _refuse_existing(predictor: Predictor, work: Sequence[tuple[Path, Path]], out: Path, *, with_summary: bool) -> None:
     from maskwright.prediction import output_endings
     from maskwright.prediction.outputs import existing_files
 
-    found = existing_files(out, [path.stem for path in paths], output_endings(predictor.card))
-    if predictor.card.image is not None and (out / SUMMARY).exists():
+    endings, stems = output_endings(predictor.card), dict[Path, list[str]]()
+    for path, folder in work:
+        stems.setdefault(folder, []).append(path.stem)
+    found = [file for folder, names in stems.items() for file in existing_files(folder, names, endings)]
+    if with_summary and (out / SUMMARY).exists():
         found = [*found, out / SUMMARY]
     if found:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
@@ -168,63 +188,84 @@ def _refuse_height_options(**options: object) -> None:
         )
 
 
-def _check_rasters(
+def _faulty(
     predictor: Predictor,
     paths: Sequence[Path],
     chm: str | Path | None,
     nodata: tuple[float | str | None, float | str | None],
     settings: PredictionConfig,
-    heights_m: Sequence[float] | None,
-) -> None:
-    """Everything that can be known before the first raster is mapped."""
-    from maskwright.prediction.map_raster import check_raster
+) -> dict[Path, MaskwrightError]:
+    """What headers tell against rasters, before the first of them is mapped."""
+    from maskwright.prediction.height_input import check_raster
 
-    predictor.card.heights(settings.heights_m if heights_m is None else heights_m)
+    found: dict[Path, MaskwrightError] = {}
     for path in paths:
-        check_raster(predictor, predictor.inputs(path, chm), nodata)
+        try:
+            check_raster(predictor, predictor.inputs(path, chm), nodata, resample=settings.resample)
+        except (DataError, PredictionError) as error:
+            found[path] = error
+    return found
 
 
-# --- images -----------------------------------------------------------------------------------------------------------
+# --- one after the other ----------------------------------------------------------------------------------------------
+
+Job = Callable[[Path, Path, Progress | None], "RasterResult"]
 
 
-def _predict_images(
+def _image_job(predictor: Predictor, settings: PredictionConfig) -> Job:
+    return lambda path, out, progress: predictor.predict_photograph(path, out, settings=settings, progress=progress)
+
+
+def _raster_job(
     predictor: Predictor,
-    paths: Sequence[Path],
-    out: Path,
     settings: PredictionConfig,
+    heights_m: Sequence[float] | None,
+    chm: str | Path | None,
+    nodata: tuple[float | str | None, float | str | None],
+) -> Job:
+    def job(path: Path, out: Path, progress: Progress | None) -> RasterResult:
+        return predictor.predict_raster(
+            path, out, heights_m, settings=settings, nodata=nodata[0], chm=chm, chm_nodata=nodata[1], progress=progress
+        )
+
+    return job
+
+
+def _each(
+    work: Sequence[tuple[Path, Path]],
+    job: Job,
+    known: Mapping[Path, MaskwrightError],
     progress: Progress | None,
     on_result: Callable[[RasterResult], None] | None,
+    *,
     is_batch: bool,
 ) -> list[RasterResult]:
-    """One after the other; what fails is told in its result, and the others go on. One file alone is an error."""
+    """What fails is told in its result, and the others go on. One file alone is an error.
+
+    With several files progress counts them as well: the time left is then that of the whole batch.
+    """
+    from maskwright.prediction import RasterResult
+
     results = []
-    for index, path in enumerate(paths):
-        # With several images the bar counts images: its time left is that of the whole batch.
-        inner = progress if len(paths) == 1 else None
-        result = _one_image(predictor, path, out, settings, inner)
+    for index, (path, out) in enumerate(work):
+        started = time.perf_counter()
+        if progress is not None and len(work) > 1:
+            progress(index, len(work), "files")
+        try:
+            if path in known:
+                raise known[path]
+            result = job(path, out, progress)
+        except (DataError, PredictionError) as error:
+            if not is_batch:
+                raise
+            seconds = round(time.perf_counter() - started, 3)
+            result = RasterResult(path, {}, (), (), (), 0, seconds, (), error=_with_name(path, error))
         results.append(result)
         if on_result is not None:
             on_result(result)
-        if progress is not None and len(paths) > 1:
-            progress(index + 1, len(paths), "images")
-        if result.error and not is_batch:
-            raise PredictionError(result.error)
-    out.mkdir(parents=True, exist_ok=True)  # if all failed, nothing has made it yet
-    write_bytes(out / SUMMARY, _table(predictor.card.task.class_names, results).encode("utf-8"), error=PredictionError)
+    if progress is not None and len(work) > 1:
+        progress(len(work), len(work), "files")
     return results
-
-
-def _one_image(
-    predictor: Predictor, path: Path, out: Path, settings: PredictionConfig, progress: Progress | None
-) -> RasterResult:
-    from maskwright.prediction import RasterResult
-
-    started = time.perf_counter()
-    try:
-        return predictor.predict_photograph(path, out, settings=settings, progress=progress)
-    except (DataError, PredictionError) as error:
-        seconds = round(time.perf_counter() - started, 3)
-        return RasterResult(path, {}, (), (), (), 0, seconds, (), error=_with_name(path, error))
 
 
 def _with_name(path: Path, error: MaskwrightError) -> str:
@@ -232,18 +273,23 @@ def _with_name(path: Path, error: MaskwrightError) -> str:
     return text if path.name in text else f"{path}: {text}"
 
 
-def _table(names: Sequence[str], results: Sequence[RasterResult]) -> str:
-    """The summary as CSV: a row for each image, shares 0..1 and objects by class."""
+def _table(predictor: Predictor, results: Sequence[RasterResult]) -> str:
+    """The summary as CSV: a row for each input; by class shares and objects, or by height shares, gaps and hectares."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    by_class = [f"{what} {name}" for name in names for what in ("share", "objects")]
-    writer.writerow(["file", "height_px", "width_px", "seconds", *by_class, "status", "reason"])
+    names: Sequence[str] = predictor.card.task.class_names
+    heights = next((result.heights_m for result in results if result.heights_m), ())
+    told = [f"{what} {name}" for name in names for what in ("share", "objects")]
+    told += [f"{what} {height:g} m" for height in heights for what in ("gap share", "gaps", "area ha")]
+    writer.writerow(["file", "height_px", "width_px", "seconds", *told, "status", "reason"])
     for result in results:
-        cells: list[object] = []
-        for k in range(len(names)):
-            row = result.per_class[k] if result.per_class else {"share": None, "objects": None}
-            cells += ["" if row[key] is None else row[key] for key in ("share", "objects")]
+        cells: list[object] = [row[key] for row in result.per_class for key in ("share", "objects")]
+        for row in result.per_height:
+            area = row["area_m2"]
+            cells += [row["gap_share"], row["gaps"], None if area is None else area["total"] / 1e4]
+        cells += [None] * (len(told) - len(cells))
         size = ("", "") if result.error else result.size
         status = "failed" if result.error else "done"
-        writer.writerow([str(result.raster), *size, result.seconds, *cells, status, result.error])
+        plain = ["" if cell is None else cell for cell in cells]
+        writer.writerow([str(result.raster), *size, result.seconds, *plain, status, result.error])
     return text.getvalue()

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from maskwright.prediction import postprocess
-from maskwright.prediction.class_masks import class_codes, filled_holes, without_small_objects
+from maskwright.prediction.class_masks import class_codes, filled_holes, kept_objects
 
 
 def _reader(plane: np.ndarray):
@@ -28,7 +28,7 @@ def _sieved(plane: np.ndarray, codes: list[int], least_px: float) -> np.ndarray:
     def write(row: int, part: np.ndarray) -> None:
         out[row : row + len(part)] = part
 
-    without_small_objects(_reader(plane), write, *plane.shape, codes, least_px)
+    kept_objects(_reader(plane), write, *plane.shape, codes, lambda gaps, _: gaps.area_px >= least_px)
     return out
 
 

@@ -7,7 +7,8 @@ import pytest
 import rasterio
 
 from maskwright.data.sources import HeightFile, open_heights
-from maskwright.prediction.map_raster import HeightRange, cache_bytes, gap_codes, order_over_heights
+from maskwright.prediction.height_input import HeightRange, cache_bytes
+from maskwright.prediction.map_raster import gap_codes, order_over_heights
 from maskwright.types import Window
 
 

@@ -117,7 +117,7 @@ def test_pixels_more_than_a_tenth_off_the_training_are_noted(pixel_size_m: float
         assert f"pixels of {pixel_size_m:g} m, the model was trained on 1 to 1.25 m" in notes[0]
 
 
-@pytest.mark.parametrize(("pixel_size_m", "advice"), [(0.49, "gdalwarp -tr 1 1 "), (2.6, "gdalwarp -tr 1.25 1.25 ")])
+@pytest.mark.parametrize(("pixel_size_m", "advice"), [(0.49, "Add --resample"), (2.6, "it is seen at 1.25 m")])
 def test_pixels_of_quite_another_size_are_refused_with_the_size_to_resample_to(
     pixel_size_m: float, advice: str
 ) -> None:
@@ -154,3 +154,10 @@ def test_turned_views_are_refused_where_the_model_sees_a_compass_direction(tmp_p
     predictor = Predictor(torch.nn.Identity(), replace(_card(), context=("slope", "aspect")), "cpu")
     with pytest.raises(PredictionError, match=r"sees the aspect.*Set prediction\.tta: 1"):
         predictor.predict_raster(tmp_path / "a.tif", tmp_path / "out", settings=PredictionConfig(tta=4))
+
+
+@pytest.mark.parametrize(
+    ("pixel_size_m", "seen_m"), [(0.4, 1.0), (0.91, None), (1.1, None), (1.37, None), (1.4, 1.25), (5.0, 1.25)]
+)
+def test_pixels_are_brought_to_the_nearest_size_of_the_training(pixel_size_m: float, seen_m: float | None) -> None:
+    assert _card().resampled_m(pixel_size_m) == seen_m

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from maskwright.prediction.postprocess import Gaps, find_gaps, keep_from
+from maskwright.prediction.postprocess import Gaps, find_gaps, keep_where
 
 
 def _blobs(seed: int, shape: tuple[int, int] = (90, 70), cut: float = 0.2) -> np.ndarray:
@@ -23,6 +23,10 @@ def _find(mask: np.ndarray, band_rows: int | None = None, probs: np.ndarray | No
 
 def _painted(gaps: Gaps, mask: np.ndarray) -> np.ndarray:
     return np.concatenate([numbers for _, numbers in gaps.numbers(lambda start, stop: mask[start:stop])])
+
+
+def _at_least(gaps: Gaps, least_px: int) -> Gaps:
+    return keep_where(gaps, gaps.area_px >= least_px)
 
 
 @pytest.mark.parametrize("band_rows", [None, 1, 7, 90])
@@ -68,7 +72,7 @@ def test_empty_and_full_masks_are_defined(mask: np.ndarray) -> None:
 def test_small_gaps_are_left_out_and_the_others_keep_their_order() -> None:
     mask = np.zeros((3, 9), bool)
     mask[0, 0:3] = mask[0, 4] = mask[2, 0] = mask[2, 2:7] = True
-    gaps = keep_from(_find(mask, band_rows=1), 3)
+    gaps = _at_least(_find(mask, band_rows=1), 3)
     assert gaps.area_px.tolist() == [3, 5]
     painted = _painted(gaps, mask)
     assert (painted[0, 0:3] == 0).all()
@@ -80,6 +84,6 @@ def test_small_gaps_are_left_out_and_the_others_keep_their_order() -> None:
 def test_leaving_out_small_gaps_keeps_gaps_inside_gaps(seed: int) -> None:
     low, high = _blobs(seed, cut=0.6), _blobs(seed, cut=0.1)
     assert (low <= high).all()
-    kept = [_painted(keep_from(_find(mask, band_rows=8), 25), mask) >= 0 for mask in (low, high)]
+    kept = [_painted(_at_least(_find(mask, band_rows=8), 25), mask) >= 0 for mask in (low, high)]
     assert 0 < kept[0].sum() < low.sum()
     assert (kept[0] <= kept[1]).all()

@@ -12,7 +12,8 @@ from maskwright.checkpoints import save_model
 from maskwright.config.model import FilmUNetConfig, UNetConfig
 from maskwright.data.normalise import MetresNormaliser, PerTileNormaliser, build_reference
 from maskwright.errors import CheckpointError, PredictionError
-from maskwright.prediction.predictor import Predictor, fold_batch_norm
+from maskwright.prediction.member import fold_batch_norm
+from maskwright.prediction.predictor import Predictor
 from maskwright.tasks.height_gaps import HeightGaps
 from maskwright.types import Window
 

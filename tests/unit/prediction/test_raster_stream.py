@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from maskwright.errors import DataError
 from maskwright.prediction import raster_stream
 from maskwright.prediction.blending import BLENDS, plan_axis
-from maskwright.prediction.raster_stream import InputStrip, stream
+from maskwright.prediction.crew import same_thread
+from maskwright.prediction.raster_stream import Band, InputStrip, stream
 
 
 class _Scene:
@@ -49,7 +51,7 @@ def _whole(
     rows, cols = (plan_axis(length, tile_px, overlap, blend, multiple_px=4) for length in (height, width))
     bands = [
         (band.row, band.probs.copy(), band.valid.copy())
-        for band in stream(scene, rows, cols, answer, channels=2, batch_size=batch_size)
+        for band in stream(scene, rows, cols, same_thread(answer), channels=2, batch_size=batch_size)
     ]
     assert [row for row, _, _ in bands] == list(np.cumsum([0, *(len(valid) for _, _, valid in bands)])[:-1])
     np.testing.assert_array_equal(np.concatenate([valid for _, _, valid in bands]), scene.valid)
@@ -130,7 +132,13 @@ def test_progress_counts_all_windows_skipped_ones_too() -> None:
     axis = plan_axis(40, 16, 0.5, "hann")
     scene = _Scene(_field(40, 40), valid)
     for _ in stream(
-        scene, axis, axis, _two_heights, channels=2, batch_size=2, progress=lambda *step: steps.append(step)
+        scene,
+        axis,
+        axis,
+        same_thread(_two_heights),
+        channels=2,
+        batch_size=2,
+        progress=lambda *step: steps.append(step),
     ):
         pass
     assert steps[-1] == (16, 16)
@@ -138,5 +146,36 @@ def test_progress_counts_all_windows_skipped_ones_too() -> None:
 
 
 def test_the_strip_is_as_high_as_a_window_whatever_the_raster() -> None:
-    shapes = {InputStrip(_Scene(_field(height, 9)), 16, 9).values.shape for height in (20, 2000)}
-    assert shapes == {(1, 16, 9)}
+    for height in (20, 2000):
+        with InputStrip(_Scene(_field(height, 9)), 16, 9, [(0, 16), (8, 24)]) as strip:
+            assert strip.values.shape == (1, 16, 9)
+
+
+@pytest.mark.parametrize("first_row", [0, 1, 13, 16, 40, 69, 70])
+def test_what_is_gone_on_with_is_the_same_bit_for_bit(first_row: int) -> None:
+    field = _field(70, 45)
+    rows, cols = (plan_axis(length, 16, 0.5, "hann", multiple_px=4) for length in field.shape[1:])
+
+    def bands(first: int) -> list[Band]:
+        scene = _Scene(field)
+        found = list(stream(scene, rows, cols, same_thread(_two_heights), channels=2, first_row=first))
+        assert scene.asked == list(range(70))  # read from the top for those who watch
+        return found
+
+    whole = np.concatenate([band.probs for band in bands(0)], axis=1)
+    rest = bands(first_row)
+    assert [band.row for band in rest[:1]] == [first_row][: first_row < 70]
+    got = np.concatenate([np.empty((2, 0, 45), np.float32), *(band.probs for band in rest)], axis=1)
+    np.testing.assert_array_equal(got, whole[:, first_row:])
+
+
+def test_a_reader_that_stumbles_stops_the_stream() -> None:
+    class Torn(_Scene):
+        def rows(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+            if start >= 32:
+                raise DataError("torn at row 32")
+            return super().rows(start, stop)
+
+    axis = plan_axis(64, 16, 0.5, "hann")
+    with pytest.raises(DataError, match="torn at row 32"):
+        list(stream(Torn(_field(64, 64)), axis, axis, same_thread(_two_heights), channels=2))

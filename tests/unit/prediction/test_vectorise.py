@@ -133,7 +133,8 @@ def test_a_geopackage_tells_id_height_area_perimeter_and_probability(tmp_path: P
     assert fields["height_m"].tolist() == [5.0, 10.0, 10.0]
     assert fields["area_m2"].tolist() == [2.0, 4.0, 0.25]
     assert fields["perimeter_m"].tolist() == [6.0, 8.0, 2.0]
-    assert fields["mean_probability"].tolist() == [0.75, 0.75, 0.5]
+    assert fields["confidence"].tolist() == [0.75, 0.75, 0.5]
+    np.testing.assert_allclose(fields["compactness"], [4 * np.pi * 2 / 36, np.pi / 4, np.pi / 4])
     np.testing.assert_array_equal(shapely.area(geometry), fields["area_m2"])
 
 
