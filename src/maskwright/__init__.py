@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from maskwright.workflows.evaluate_run import evaluate_run as evaluate
     from maskwright.workflows.export import export
     from maskwright.workflows.predict import predict
-    from maskwright.workflows.train import resume, train
+    from maskwright.workflows.shape import resume_shaped as resume
+    from maskwright.workflows.shape import train_shaped as train
 
 __all__ = [
     "AMPManager",
@@ -98,8 +99,8 @@ _HOMES = {
     "open_run": ("maskwright.tracking.reader", "open_run"),
     "predict": ("maskwright.workflows.predict", "predict"),
     "quick_training_setup": ("maskwright.training", "quick_training_setup"),
-    "resume": ("maskwright.workflows.train", "resume"),
-    "train": ("maskwright.workflows.train", "train"),
+    "resume": ("maskwright.workflows.shape", "resume_shaped"),
+    "train": ("maskwright.workflows.shape", "train_shaped"),
     "train_model": ("maskwright.training", "train_model"),
     "trainer_for": ("maskwright.training", "trainer_for"),
 }

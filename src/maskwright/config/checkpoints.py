@@ -29,6 +29,12 @@ class CheckpointsConfig(Section):
     interval_epochs: int = Field(
         5, ge=1, unit="epochs", help="Epochs from one kept checkpoint to the next; for the strategy interval."
     )
+    background: bool = Field(
+        True,
+        advanced=True,
+        help="Write checkpoints in a thread while training goes on; needs memory for one more copy of weights and "
+        "optimizer state. Off: training waits for each. What is saved as a run ends is always waited for.",
+    )
 
     @model_validator(mode="after")
     def _strategy_sees_every_epoch(self) -> CheckpointsConfig:

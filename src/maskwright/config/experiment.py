@@ -17,6 +17,8 @@ from maskwright.config.metrics import MetricsConfig
 from maskwright.config.model import FilmUNetConfig, ModelConfig
 from maskwright.config.optim import OptimConfig
 from maskwright.config.prediction import PredictionConfig
+from maskwright.config.pseudo_labels import PseudoLabelsConfig, pseudo_label_faults
+from maskwright.config.stages import StageConfig, stage_faults
 from maskwright.config.task import HeightGapsTask, TaskConfig
 from maskwright.config.tracking import TrackingConfig
 from maskwright.config.training import TrainingConfig
@@ -71,6 +73,12 @@ class Experiment(Section):
     metrics: MetricsConfig = Field(default_factory=MetricsConfig, help="How the model is scored.")
     tracking: TrackingConfig = Field(default_factory=TrackingConfig, help="Where runs are written.")
     prediction: PredictionConfig = Field(default_factory=PredictionConfig, help="How the model is applied.")
+    stages: tuple[StageConfig, ...] = Field(
+        (), help="Trainings one after another in one run, each from the best weights of the one before; unset: one."
+    )
+    pseudo_labels: PseudoLabelsConfig = Field(
+        default_factory=PseudoLabelsConfig, help="Images without labels that the model labels itself."
+    )
 
     @classmethod
     def kinds_unsaid(cls, said: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -110,6 +118,7 @@ class Experiment(Section):
         if size_px < 2**model.depth:
             faults.append(f"data.tiles.size_px: {size_px} px cannot be halved {model.depth} times. Lower model.depth")
         refuse(faults)
+        refuse([*stage_faults(self), *pseudo_label_faults(self)])
         return self
 
     def _faults_of_kinds(self) -> Iterator[str]:

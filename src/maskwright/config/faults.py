@@ -170,7 +170,9 @@ def _told_by_validator(text: str, place: _Place, loc: tuple[int | str, ...], roo
     if not advice:
         problem, _, advice = text.partition("; ")
     advice = advice[:1].upper() + advice[1:]
-    return Fault(path, problem.rstrip("."), mark, f"{advice.rstrip('.')}." if advice else "")
+    if advice and not advice.endswith("?"):
+        advice = f"{advice.rstrip('.')}."
+    return Fault(path, problem.rstrip("."), mark, advice)
 
 
 def _advice(spec: FieldSpec | None) -> str:

@@ -176,6 +176,7 @@ def explain(name: str, root: type[Section] | None = None) -> Explanation:
     wanted = [spec for spec in everything if spec.path == name]
     if not wanted and "." not in name:
         wanted = [spec for spec in everything if spec.name == name]
+        wanted = [spec for spec in wanted if "[]" not in spec.path] or wanted  # those inside lists last
         if len({spec.path for spec in wanted}) > 1:
             paths = ", ".join(dict.fromkeys(spec.path for spec in wanted))
             raise ConfigError(f"{name}: several settings have this name: {paths}. Give the whole path.")

@@ -31,6 +31,7 @@ __all__ = [
     "dump_section",
     "load_experiment",
     "load_section",
+    "overrides_tree",
     "presets",
     "save_experiment",
     "save_section",
@@ -103,7 +104,7 @@ def load_section(section: Any, paths: _Paths = (), overrides: _Overrides = ()) -
             readable = readable and error.tree is not None
             layers.append(error.tree or Node(None, Mark(os.fspath(path))))
     try:
-        layers += [_overrides_tree(overrides)] if overrides else []
+        layers += [overrides_tree(overrides)] if overrides else []
     except TreeError as error:
         faults += error.faults
         layers += [error.tree] if error.tree is not None else []
@@ -225,19 +226,23 @@ def _unreadable(name: str, path: Path, error: OSError) -> Fault:
     return Fault(name, f"cannot be read: {error.strerror or error}")
 
 
-def _overrides_tree(overrides: _Overrides) -> Node:
+def overrides_tree(overrides: _Overrides, said: str = "--set") -> Node:
     """All overrides as one tree, so that their order does not matter where a kind changes.
+
+    Args:
+        overrides: As in ``load_experiment``.
+        said: How the user said the texts among them, for messages.
 
     Raises:
         TreeError: With every fault and the tree of the others.
     """
     if isinstance(overrides, Mapping):
         return to_node(dict(overrides), Mark("overrides"))
-    root = Node({}, Mark("--set"))
+    root = Node({}, Mark(said))
     faults: list[Fault] = []
     for override in overrides:
         try:
-            path, node = _parse_override(override)
+            path, node = _parse_override(override, said)
         except TreeError as error:
             faults += error.faults
         else:
@@ -247,14 +252,15 @@ def _overrides_tree(overrides: _Overrides) -> Node:
     return root
 
 
-def _parse_override(override: str | Override) -> tuple[str, Node]:
+def _parse_override(override: str | Override, flag: str) -> tuple[str, Node]:
     if isinstance(override, Override):
         return override.path, to_node(override.value, Mark(override.said))
-    said = f"--set {override}"
+    said = f"{flag} {override}"
     path, equals, text = override.partition("=")
     path = path.strip()
     if not equals or not all(path.split(".")):
-        raise TreeError([Fault("", "no section.key=value", Mark(said), "Write for example --set training.epochs=20.")])
+        advice = f"Write for example {flag} training.epochs=20."
+        raise TreeError([Fault("", "no section.key=value", Mark(said), advice)])
     return path, parse_yaml(text, said, lines=False)
 
 

@@ -32,6 +32,7 @@ from maskwright.data.balance import (
 from maskwright.data.band_statistics import band_statistics
 from maskwright.data.build_images import build_image_normaliser, open_images, split_images
 from maskwright.data.cache import Cache, default_cache_folder
+from maskwright.data.extra import extra_names
 from maskwright.data.image_augment import ImageChanger
 from maskwright.data.loaders import EvalLoader, TrainLoader
 from maskwright.data.normalise import HeightNormaliser, MetresNormaliser, PerTileNormaliser, Unfitted
@@ -255,7 +256,7 @@ def build_loaders(
         augment,
         seed=seed,
         samples_per_epoch=options.samples_per_epoch,
-        balance=_balance(config, source, split, heights_m),
+        balance=_with_extra(_balance(config, source, split, heights_m), config, source, split),
         centres=source.centres if isinstance(source, ImageScenes) else None,
     )
     train = TrainLoader(
@@ -339,3 +340,16 @@ def _balance(
         cap=settings.cap,
         batch_size=config.loader.batch_size,
     )
+
+
+def _with_extra(
+    balance: TileBalance | None, config: DataConfig, source: HeightRasters | ImageScenes, split: Split
+) -> TileBalance | None:
+    """The balance with tiles of images whose mask a model made coming less often."""
+    if not isinstance(config, ImagesData) or not isinstance(source, ImageScenes) or config.extra.weight == 1:
+        return balance
+    extra = extra_names(source)
+    factors = np.array([config.extra.weight if place.scene in extra else 1.0 for place in split.tiles["train"]])
+    if balance is None or balance.weights is None:  # by foreground it is refused by the settings
+        return TileBalance(weights=factors)
+    return replace(balance, weights=balance.weights * factors)

@@ -149,7 +149,7 @@ def test_an_unknown_or_ambiguous_name_is_refused_with_help() -> None:
         (
             "zzz",
             "Known settings here: name, task, data, model, loss, optim, training, callbacks, checkpoints, metrics, "
-            "tracking, prediction.",
+            "tracking, prediction, stages, pseudo_labels.",
         ),
     ],
 )
