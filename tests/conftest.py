@@ -19,6 +19,19 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("MASKWRIGHT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many faults the tests in ``tests/faults`` tried, and how many were survived."""
+    reports = [report for name in ("passed", "failed") for report in terminalreporter.stats.get(name, [])]
+    faults = [value for report in reports for name, value in report.user_properties if name == "fault"]
+    if faults:
+        terminalreporter.section("faults")
+        for name in [*dict.fromkeys(what for what, *_ in faults), "all"]:
+            tried, survived, seeds = zip(*[fault[1:] for fault in faults if name in (fault[0], "all")], strict=True)
+            told = ", ".join(str(seed) for seed in seeds if seed is not None and name != "all")
+            line = f"{name}: {sum(tried)} tried, {sum(survived)} survived"
+            terminalreporter.write_line(f"{line} (seed {told})" if told else line)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets, or a skip that says how to name it."""

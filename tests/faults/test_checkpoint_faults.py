@@ -312,7 +312,7 @@ def test_an_alias_that_cannot_be_renewed_is_told_but_the_checkpoint_is_safe(
         raise PermissionError(errno.EACCES, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr("maskwright.checkpoints.store._link", refuse)
+        patch.setattr("maskwright.checkpoints.store.link", refuse)
         with pytest.raises(CheckpointError, match=r"^checkpoint_epoch_0002\.pt is saved, but .*no permission"):
             save(store, 2)
     assert check_state(store.load_latest().state) == 2

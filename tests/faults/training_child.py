@@ -1,7 +1,8 @@
 """Trains a small network again and again while being killed; run by test_training_faults.py in a process of its own.
 
 Forking from a process that has imported everything and never started a thread makes an attempt cheap, so that many
-instants can be tried. The report goes to standard output as JSON.
+instants can be tried. Its arguments are the folder of the runs, the number of kills and the seed of their instants. The
+report goes to standard output as JSON.
 """
 
 from __future__ import annotations
@@ -37,9 +38,8 @@ from maskwright.tracking import RunFolder, read_events, read_history
 from maskwright.training import Trainer
 from maskwright.types import Batch, Place, Window
 
-KILLS = 20
 KILLS_PER_RUN = 5
-EPOCHS, BATCHES, ACCUMULATE = 4, 20, 2  # 40 updates
+EPOCHS, BATCHES = 4, 20
 SIDE = 16
 
 
@@ -71,7 +71,16 @@ class Loader:
         return Batch(canopy.unsqueeze(1) / 30, canopy, valid, condition, where)
 
 
-def train(folder: RunFolder) -> None:
+VARIANTS: tuple[
+    dict[str, Any], ...
+] = (  # settings of training, by turns; 20 batches are 6 groups of 3 and a ragged one
+    {"accumulate": 2},
+    {"accumulate": 3, "ema": {"enabled": True, "decay": 0.9}},
+    {"accumulate": 2, "precision": "bf16"},
+)
+
+
+def train(folder: RunFolder, variant: int) -> None:
     """One attempt, as ``maskwright train --resume`` makes it; leaves a digest when the run is finished."""
     folder.record.begin_attempt()
     model = FilmUNetConfig(base_channels=4, depth=1, film_hidden=4, dropout=0.3)
@@ -82,7 +91,7 @@ def train(folder: RunFolder) -> None:
         task.build_model(model, 1, 2),
         Loader(BATCHES, seed=1),
         Loader(3, seed=2, heights_m=(5.0, 10.0)),
-        training=TrainingConfig(epochs=EPOCHS, accumulate=ACCUMULATE, device="cpu", seed=1),
+        training=TrainingConfig(epochs=EPOCHS, device="cpu", seed=1, **VARIANTS[variant]),
         optim=OptimConfig(optimizer=AdamWConfig(lr=0.01)),
         monitoring=CallbacksConfig(early_stopping=EarlyStoppingConfig(patience=EPOCHS)),
         checkpoints=CheckpointsConfig(every_steps=2, max_checkpoints=2),
@@ -138,6 +147,7 @@ def attempt(
     prepare: Callable[[], None] | None = None,
     delay_s: float | None = None,
     sig: int = signal.SIGKILL,
+    variant: int = 0,
 ) -> int:
     """Train in a forked process; returns its exit code, negative for a signal."""
     number = folder.record.load()["attempt"] + 1
@@ -147,7 +157,7 @@ def attempt(
         try:
             if prepare is not None:
                 prepare()
-            train(folder)
+            train(folder, variant)
             code = 0
         except Exception:
             traceback.print_exc()
@@ -164,7 +174,7 @@ def attempt(
 # --- scenarios --------------------------------------------------------------------------------------------------------
 
 
-def undisturbed(output: Path) -> tuple[dict[str, Any], int, float]:
+def undisturbed(output: Path, variant: int) -> tuple[dict[str, Any], int, float]:
     """The run nobody touches: its report, its number of disk events, its seconds."""
     folder = new_run(output, "undisturbed")
     counted = folder.path / "events.txt"
@@ -181,34 +191,38 @@ def undisturbed(output: Path) -> tuple[dict[str, Any], int, float]:
         os._exit = leave  # type: ignore[assignment]
 
     began_s = time.monotonic()
-    code = attempt(folder, count_events)
+    code = attempt(folder, count_events, variant=variant)
     elapsed_s = time.monotonic() - began_s
     return describe(folder) | {"code": code}, int(counted.read_text()), elapsed_s
 
 
-def killed(output: Path, events: int, elapsed_s: float) -> list[dict[str, Any]]:
+def killed(
+    output: Path, kills_wanted: int, seed: int, quiet: list[tuple[dict[str, Any], int, float]]
+) -> list[dict[str, Any]]:
     """Runs that are killed at random instants until so many kills are done, and always resumed to their end."""
-    draw = random.Random(7)
+    draw = random.Random(seed)
     reports: list[dict[str, Any]] = []
     kills = 0
-    while kills < KILLS:
+    while kills < kills_wanted:
         folder = new_run(output, "killed")
-        report: dict[str, Any] = {"kills": [], "loadable": []}
-        while len(report["kills"]) < KILLS_PER_RUN:
+        variant = len(reports) % len(VARIANTS)
+        _, events, elapsed_s = quiet[variant]
+        report: dict[str, Any] = {"variant": variant, "kills": [], "loadable": []}
+        while len(report["kills"]) < min(KILLS_PER_RUN, kills_wanted - kills):
             if len(report["kills"]) % 2:
                 number = draw.randrange(1, events // 3)
                 how = f"disk event {number}"
-                code = attempt(folder, lambda number=number: die_at_disk_event(number, [0]))
+                code = attempt(folder, lambda number=number: die_at_disk_event(number, [0]), variant=variant)
             else:
                 delay_s = draw.uniform(0, elapsed_s / 3)
                 how = f"after {delay_s:.3f} s"
-                code = attempt(folder, delay_s=delay_s)
+                code = attempt(folder, delay_s=delay_s, variant=variant)
             if code == 0:
                 break
             report["kills"].append({"how": how, "code": code})
             report["loadable"].append(is_loadable(folder))
         kills += len(report["kills"])
-        code = attempt(folder)
+        code = attempt(folder, variant=variant)
         reports.append(report | describe(folder) | {"code": code})
     return reports
 
@@ -260,18 +274,18 @@ def rows(folder: RunFolder, kind: str) -> list[dict[str, Any]]:
     return read_events(folder.events, kinds=[kind])
 
 
-def main(output: Path) -> None:
+def main(output: Path, kills: int, seed: int) -> None:
     torch.set_num_threads(1)
     os.fsync = lambda handle: None  # guards against power cuts, which nobody can test here, and is slow
-    quiet, events, elapsed_s = undisturbed(output)
+    quiet = [undisturbed(output, variant) for variant in range(len(VARIANTS))]
     report = {
-        "undisturbed": quiet,
-        "killed": killed(output, events, elapsed_s),
-        "terminated": terminated(output, elapsed_s),
+        "undisturbed": [told for told, *_ in quiet],
+        "killed": killed(output, kills, seed, quiet),
+        "terminated": terminated(output, quiet[0][2]),
         "refused": refused(output),
     }
     json.dump(report, sys.stdout)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from maskwright.checkpoints.background import Writing
 from maskwright.checkpoints.format import bare_model, check_plain, load_state, read_about, save_state, snapshot
 from maskwright.checkpoints.manager import CheckpointManager
 from maskwright.checkpoints.portable import load_description, load_weights, save_model
@@ -14,6 +15,7 @@ __all__ = [
     "CheckpointStore",
     "Loaded",
     "Strategy",
+    "Writing",
     "bare_model",
     "best_of",
     "check_plain",

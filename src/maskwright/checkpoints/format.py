@@ -11,7 +11,7 @@ import hashlib
 import os
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,7 +26,9 @@ __all__ = [
     "bare_model",
     "check_plain",
     "is_whole",
+    "lies_alone",
     "load_state",
+    "map_tensors",
     "read_about",
     "save_state",
     "snapshot",
@@ -85,8 +87,28 @@ def snapshot(state: Mapping[str, object], *, copy: bool = True) -> dict[str, Any
         CheckpointError: If something foreign is in ``state``.
     """
     check_plain(state)
-    copied: dict[str, Any] = _copied(state, copy)
-    return copied
+
+    def copied(tensor: Tensor) -> Tensor:
+        return tensor.detach().to("cpu", copy=copy or not lies_alone(tensor))
+
+    taken: dict[str, Any] = map_tensors(state, copied)
+    return taken
+
+
+def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same nested dicts, lists and tuples, made anew, with every tensor replaced by what ``change`` makes of it."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: map_tensors(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map_tensors(item, change) for item in value)
+    return value
+
+
+def lies_alone(tensor: Tensor) -> bool:
+    """Whether a tensor has its memory for itself, without gaps; a view of a larger one has not."""
+    return tensor.layout != torch.strided or tensor.untyped_storage().nbytes() == tensor.numel() * tensor.itemsize
 
 
 def bare_model(model: nn.Module) -> nn.Module:
@@ -98,18 +120,6 @@ def bare_model(model: nn.Module) -> nn.Module:
     if inside is None and isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         inside = model.module
     return bare_model(inside) if isinstance(inside, nn.Module) else model
-
-
-def _copied(value: Any, copy: bool) -> Any:
-    if isinstance(value, Tensor):
-        tensor = value.detach()
-        alone = tensor.layout != torch.strided or tensor.untyped_storage().nbytes() == tensor.numel() * tensor.itemsize
-        return tensor.to("cpu", copy=copy or not alone)
-    if isinstance(value, dict):
-        return {key: _copied(item, copy) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_copied(item, copy) for item in value)
-    return value
 
 
 def _is_meta(value: object) -> bool:
@@ -254,6 +264,21 @@ def _check_hash(path: Path, sha256: str) -> None:
         raise CheckpointError(f"{path} is damaged: its content is not what was saved (SHA-256 differs).")
 
 
+def _require_stored(path: Path) -> None:
+    """Nothing of ours is compressed, so a file that would unpack to more than it holds is not read at all."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = [entry.file_size for entry in archive.infolist()]
+        holds = path.stat().st_size
+    except (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as cause:
+        raise CheckpointError(f"{path} is damaged or not a Maskwright checkpoint: {cause}") from cause
+    if sum(sizes) > holds:
+        raise CheckpointError(
+            f"{path} is not a Maskwright checkpoint: it holds {holds / 1e6:.1f} MB and would unpack to "
+            f"{sum(sizes) / 1e6:.1f} MB. It was not opened."
+        )
+
+
 def _load(path: Path, map_location: str | torch.device, mmap: bool) -> dict[str, Any]:
     path = Path(path)
     try:
@@ -263,6 +288,7 @@ def _load(path: Path, map_location: str | torch.device, mmap: bool) -> dict[str,
         raise CheckpointError(f"{path} cannot be read: {cause.strerror}.") from cause
     if start != _ZIP_START:
         raise CheckpointError(f"{path} is not a Maskwright checkpoint, or damaged.")
+    _require_stored(path)
     try:
         content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     except Exception as cause:  # a damaged or hostile file can make the reader stumble over anything

@@ -77,6 +77,8 @@ def load_description(folder: Path) -> dict[str, Any]:
             f"{path} was written by a newer Maskwright: model format {version}, this one reads up to {FORMAT_VERSION}. "
             "Upgrade Maskwright."
         )
+    if not isinstance(content.get("weights"), dict) or "sha256" not in content["weights"]:
+        raise CheckpointError(f"{path} is damaged: it does not say which weights belong to it.")
     former = content.pop("former", None)  # there only if saving was cut short
     described: dict[str, Any] = content
     if former is not None and _weights_hash(folder) == former["weights"]["sha256"]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +16,12 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from maskwright.checkpoints.format import is_whole, load_state, read_about, save_state, snapshot
+from maskwright.checkpoints.background import KeptCopy, Writing, layouts_of
+from maskwright.checkpoints.format import load_state, save_state, snapshot
 from maskwright.checkpoints.retention import PASSING, Strategy, best_of, checkpoint_tag, files_to_keep
+from maskwright.checkpoints.upkeep import about_or_none, copy, holds, link, put_right, record_of, same_moment
 from maskwright.errors import CheckpointError
-from maskwright.files import durable_file, explain_os_error, remove_stale, sha256_file, sync_folder, temporary_path
+from maskwright.files import explain_os_error, remove_stale, sync_folder
 from maskwright.tracking import CheckpointRecord, Manifest, RunFolder, read_manifest, write_manifest
 from maskwright.tracking.folder import time_text
 from maskwright.tracking.manifest import CheckpointKind
@@ -51,6 +52,9 @@ def checkpoint_name(*, epoch: int, global_step: int, kind: CheckpointKind) -> st
 class CheckpointStore:
     """The checkpoints of one folder. One process saves; any number may load at the same time.
 
+    A save may go on in the background, see :meth:`save_later`. One write is under way at a time: what saves or loads
+    next waits for it, so that a store always finds what it was given before.
+
     Args:
         folder: The folder of the checkpoints, or the run folder that holds it.
         max_checkpoints: Checkpoints kept, newest first, beside the best; at least 1.
@@ -79,6 +83,8 @@ class CheckpointStore:
         self._recovered = False
         self._bad: set[str] = set()  # hashes of records whose files turned out damaged or missing
         self._copied: dict[str, str] = {}  # alias to hash, where the file system has no hard links
+        self._memory = KeptCopy()
+        self._writing: Writing[Any] | None = None
 
     # --- saving -------------------------------------------------------------------------------------------------------
 
@@ -93,8 +99,51 @@ class CheckpointStore:
         kind: CheckpointKind = "epoch",
     ) -> CheckpointRecord:
         """Save the state now, see :meth:`write`."""
+        self.wait()
         content = snapshot(state, copy=False)
         return self.write(content, epoch=epoch, global_step=global_step, position=position, scores=scores, kind=kind)
+
+    def save_later(
+        self,
+        state: Mapping[str, object],
+        *,
+        epoch: int,
+        global_step: int,
+        position: int = 0,
+        scores: Mapping[str, float] | None = None,
+        kind: CheckpointKind = "epoch",
+    ) -> Writing[CheckpointRecord]:
+        """Copy the state and write the copy in a thread, see :meth:`write`; waits for the write before, if any.
+
+        Returns:
+            The write under way: ``is_done``, and ``result()``, which returns or raises what :meth:`save` would have.
+
+        Raises:
+            CheckpointError: If something foreign is in ``state``, or there is no memory for the copy.
+        """
+        self.wait()
+        scored = dict(scores or {})
+        content = self._memory.take(state)
+
+        def work() -> CheckpointRecord:
+            return self.write(
+                content, epoch=epoch, global_step=global_step, position=position, scores=scored, kind=kind
+            )
+
+        self._writing = writing = Writing(work)
+        return writing
+
+    def prepare(self, state: Mapping[str, object]) -> None:
+        """Get the memory for copies of ``state`` in a thread, so that the first :meth:`save_later` finds it ready."""
+        self.wait()
+        layouts = layouts_of(state)
+        self._writing = Writing(lambda: self._memory.reserve(layouts))
+
+    def wait(self) -> None:
+        """Return once no write is under way. How it went is told by what :meth:`save_later` returned."""
+        if self._writing is not None:
+            self._writing.wait()
+            self._writing = None
 
     def write(
         self,
@@ -162,6 +211,10 @@ class CheckpointStore:
             self.folder.mkdir(parents=True, exist_ok=True)
             notes = [f"Removed {name}, left by a process that died." for name in remove_stale(self.folder)]
             manifest, rebuilt = self._manifest()
+            aliases = [self.folder / name for name in (LATEST, BEST)]
+            righted, lost = put_right(self.folder, manifest.records, aliases)
+            notes += righted
+            self._bad |= lost
             if rebuilt:
                 notes += rebuilt
                 records = [self._numbered(record) for record in manifest.records]
@@ -252,16 +305,16 @@ class CheckpointStore:
             return
         if target.exists() and self._copied.get(alias) == record.sha256:
             return
-        if _link(source, target):
+        if link(source, target):
             sync_folder(self.folder)
         else:
-            _copy(source, target)
+            copy(source, target)
             self._copied[alias] = record.sha256
 
     def _orphans(self, manifest: Manifest) -> set[str]:
         known = {record.file for record in manifest.records}
         found = (path for path in self.folder.iterdir() if _NUMBERED.fullmatch(path.name) and path.name not in known)
-        return {path.name for path in found if _about_or_none(path) is not None}
+        return {path.name for path in found if about_or_none(path) is not None}
 
     def _numbered(self, record: CheckpointRecord) -> CheckpointRecord:
         """Give a checkpoint that is there as an alias only its own name, for the alias will move on."""
@@ -269,8 +322,8 @@ class CheckpointStore:
             return record
         name = checkpoint_name(epoch=record.epoch, global_step=record.global_step, kind=record.kind)
         source, target = self.folder / record.file, self.folder / name
-        if not _link(source, target):
-            _copy(source, target)
+        if not link(source, target):
+            copy(source, target)
         return replace(record, file=name)
 
     # --- loading ------------------------------------------------------------------------------------------------------
@@ -278,11 +331,13 @@ class CheckpointStore:
     @property
     def records(self) -> tuple[CheckpointRecord, ...]:
         """All checkpoints in the order saved, the newest last. Changes nothing on disk."""
+        self.wait()
         return self._manifest()[0].records
 
     @property
     def best(self) -> CheckpointRecord | None:
         """The record with the best score; None if none was scored."""
+        self.wait()
         manifest, _ = self._manifest()
         return best_of(manifest.records, *self._rule(manifest))
 
@@ -334,6 +389,7 @@ class CheckpointStore:
         mmap: bool,
         verify: bool,
     ) -> Loaded:
+        self.wait()
         while True:
             manifest, rebuilt = self._manifest()
             notes = list(rebuilt)
@@ -359,7 +415,7 @@ class CheckpointStore:
         for name in (record.file, LATEST, BEST):
             path = self.folder / name
             try:
-                if path.stat().st_size == record.bytes and sha256_file(path) == record.sha256:
+                if holds(path, record):
                     return path
                 problems.append("its content is not what was saved (SHA-256 differs).")
             except FileNotFoundError:
@@ -390,10 +446,10 @@ class CheckpointStore:
         notes = [f"{reason} The list of checkpoints was made anew from the files."]
         records: list[CheckpointRecord] = []
         for path in sorted(self._files(), key=lambda path: (path.name in (LATEST, BEST), path.name)):
-            record = _record_of(path)
+            record = record_of(path)
             if record is None:
                 notes.append(f"Passed over {path.name}: damaged, or not a Maskwright checkpoint.")
-            elif path.name not in (LATEST, BEST) or not any(_same_moment(record, other) for other in records):
+            elif path.name not in (LATEST, BEST) or not any(same_moment(record, other) for other in records):
                 records.append(record)
         records.sort(key=lambda record: (record.global_step, record.time))
         best = best_of(records, self.monitor, self.mode)
@@ -401,48 +457,3 @@ class CheckpointStore:
 
     def _files(self) -> list[Path]:
         return list(self.folder.glob("checkpoint_*.pt"))
-
-
-def _same_moment(one: CheckpointRecord, other: CheckpointRecord) -> bool:
-    return (one.global_step, one.epoch, one.position) == (other.global_step, other.epoch, other.position)
-
-
-def _record_of(path: Path) -> CheckpointRecord | None:
-    """The record of a file known only by itself; None if it is damaged, gone or not ours."""
-    about = _about_or_none(path)
-    try:
-        if about is not None and is_whole(path):
-            return CheckpointRecord(path.name, sha256_file(path), path.stat().st_size, **about)
-    except OSError:
-        return None  # removed meanwhile by the process that saves, or unreadable: no checkpoint for us
-    return None
-
-
-def _about_or_none(path: Path) -> dict[str, Any] | None:
-    """What one of our checkpoints says of itself; None for any other file."""
-    try:
-        about = read_about(path)
-    except CheckpointError:
-        return None
-    names = set(CheckpointRecord.__dataclass_fields__) - {"file", "sha256", "bytes"}
-    return about if names - {"tag"} <= set(about) <= names else None
-
-
-def _link(source: Path, target: Path) -> bool:
-    """Make ``target`` a second name of ``source``, replacing what stood there; False if the file system cannot."""
-    temporary = temporary_path(target)
-    try:
-        os.link(source, temporary)
-    except (OSError, NotImplementedError, AttributeError):
-        return False
-    try:
-        os.replace(temporary, target)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    return True
-
-
-def _copy(source: Path, target: Path) -> None:
-    with open(source, "rb") as reader, durable_file(target, error=CheckpointError) as writer:
-        shutil.copyfileobj(reader, writer, 2**20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections import deque
@@ -22,7 +23,7 @@ from maskwright.errors import DataError, MaskwrightError
 from maskwright.pixels import IGNORE_INDEX
 from maskwright.types import Batch, Place
 
-__all__ = ["Change", "EvalLoader", "TrainLoader", "Workers", "choose_workers", "masks"]
+__all__ = ["Change", "EvalLoader", "TrainLoader", "Workers", "choose_workers", "explain_workers", "masks"]
 
 Change = Callable[[Batch, Sequence[Draw]], Batch]
 Workers = int | Literal["auto"]
@@ -277,13 +278,31 @@ class _Reader:
             )
         try:
             yield from self._loader
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, OSError) as error:
+            explained = explain_workers(error)
+            if explained is None:
                 raise
-            raise DataError(
-                f"A loader process ended unexpectedly ({error}). Often memory ran out: lower data.loader.workers or "
-                "data.loader.batch_size."
-            ) from error
+            raise explained from error
+
+
+def explain_workers(error: BaseException) -> DataError | None:
+    """What an error means that tells of a loader process; None if it is another one.
+
+    torch raises it wherever the main process happens to be when a worker dies, so whoever walks a loader asks.
+    """
+    text = str(error)
+    no_room = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None
+    if not no_room and not (isinstance(error, RuntimeError) and "DataLoader worker" in text):
+        return None
+    if no_room or any(sign in text for sign in (os.strerror(errno.ENOSPC), "shared memory", "Bus error")):
+        return DataError(
+            "Shared memory (/dev/shm) is full; loader processes hand over their batches in it. Give it more room (in a "
+            "container: --shm-size), or lower data.loader.workers, to 0 if need be."
+        )
+    return DataError(
+        f"A loader process ended unexpectedly ({text.strip()}). Often memory ran out: lower data.loader.workers or "
+        "data.loader.batch_size."
+    )
 
 
 class _Queue(Sampler[_Places]):
@@ -306,9 +325,12 @@ class _Tiles(Dataset[Any]):
 
     def __getitem__(self, places: _Places) -> _Tensors | MaskwrightError:
         try:
-            return self.stack(places)
+            stacks = self.stack(places)
         except MaskwrightError as error:  # raised again in the main process, without the worker's traceback in its text
             return error
+        for tensor in stacks:  # here an error reaches the main process; the queue would print it and lose the batch
+            tensor.share_memory_()  # type: ignore[no-untyped-call]
+        return stacks
 
     def stack(self, places: _Places) -> _Tensors:
         """Image (B, C, H, W) float32, target (B, H, W) of the source's type, valid (B, H, W) bool."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from maskwright.checkpoints import CheckpointStore, snapshot
+from maskwright.checkpoints import CheckpointStore, snapshot, upkeep
 from maskwright.checkpoints import store as store_module
 from maskwright.errors import CheckpointError
 from maskwright.files import TEMPORARY_SUFFIX
@@ -150,9 +150,9 @@ def test_aliases_are_copies_where_links_fail(tmp_path: Path, monkeypatch: pytest
 
 def test_a_copied_best_is_not_copied_again_while_it_stays_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copied = []
-    copy = store_module._copy
-    monkeypatch.setattr(store_module, "_link", lambda source, target: False)
-    monkeypatch.setattr(store_module, "_copy", lambda *paths: (copied.append(paths[1].name), copy(*paths)))
+    copy = store_module.copy
+    monkeypatch.setattr(store_module, "link", lambda source, target: False)
+    monkeypatch.setattr(store_module, "copy", lambda *paths: (copied.append(paths[1].name), copy(*paths)))
     save_epochs(new_store(tmp_path), 0.5, 0.4, 0.3)
     assert copied.count("checkpoint_best.pt") == 1
     assert copied.count("checkpoint_latest.pt") == 3
@@ -302,7 +302,7 @@ def test_a_manifest_of_a_newer_version_is_not_overwritten(tmp_path: Path) -> Non
 def test_a_reader_follows_a_saver_that_moves_on_while_it_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saver, reader = new_store(tmp_path, count=1), new_store(tmp_path)
     save_epochs(saver, 0.1)
-    hashed = store_module.sha256_file
+    hashed = upkeep.sha256_file
     epochs = iter((2,))
 
     def save_first(path: Path) -> str:
@@ -310,7 +310,7 @@ def test_a_reader_follows_a_saver_that_moves_on_while_it_looks(tmp_path: Path, m
             save_epochs(saver, 0.2, first=epoch)
         return hashed(path)
 
-    monkeypatch.setattr(store_module, "sha256_file", save_first)
+    monkeypatch.setattr(upkeep, "sha256_file", save_first)
     loaded = reader.load_best()
     assert loaded.state["number"] == 2
     assert loaded.notes == ()
