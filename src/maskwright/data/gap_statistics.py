@@ -49,6 +49,10 @@ class GapCounter:
         for plane, values in zip(self._planes, mask, strict=True):
             plane.add(values)
 
+    def areas_px(self) -> tuple[np.ndarray, ...]:
+        """For each height the pixels of every gap so far, in no order of the map."""
+        return tuple(plane.areas_px() for plane in self._planes)
+
     def result(self) -> dict[str, Any]:
         """Everything counted so far, plain values that JSON takes.
 

@@ -1,4 +1,4 @@
-"""Probabilities of classes to masks of codes, and what may be cleaned up in them: small objects, small holes.
+"""Probabilities of classes to masks of codes, and what may be cleaned up in them: objects, holes.
 
 A mask is one plane of class ids (binary: 0 and 1), or, for classes that may overlap, a plane of 0 and 1 for each class;
 255 is not valid anywhere. Cleaning works in row bands, so masks may be larger than memory.
@@ -12,13 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from maskwright.pixels import IGNORE_INDEX
-from maskwright.prediction.postprocess import find_gaps, keep_from
+from maskwright.prediction.neighbourhood import with_rim
+from maskwright.prediction.postprocess import Gaps, find_gaps, keep_where
 
-__all__ = ["class_codes", "filled_holes", "without_small_objects"]
+__all__ = ["Choice", "class_codes", "filled_holes", "kept_objects"]
 
 Codes = npt.NDArray[np.uint8]
 ReadCodes = Callable[[int, int], Codes]
 WriteCodes = Callable[[int, Codes], None]
+Choice = Callable[[Gaps, Callable[[int, int], npt.NDArray[np.bool_]]], npt.NDArray[np.bool_]]
+"""Objects, and the reader they were found with, to which of them stay: (n,) bool."""
 
 
 def class_codes(
@@ -40,25 +43,26 @@ def class_codes(
     return codes
 
 
-def without_small_objects(
-    read: ReadCodes, write: WriteCodes, height: int, width: int, codes: Sequence[int], least_px: float
+def kept_objects(
+    read: ReadCodes, write: WriteCodes, height: int, width: int, codes: Sequence[int], choose: Choice
 ) -> None:
-    """Copy a plane; objects of the given codes with fewer pixels than ``least_px`` become 0."""
+    """Copy a plane; objects of the given codes that are not chosen become 0."""
     finders = []
     for code in codes:
         reader = _where(read, code)
-        finders.append(keep_from(find_gaps(reader, height, width), least_px).numbers(reader))
+        gaps = find_gaps(reader, height, width)
+        finders.append(keep_where(gaps, choose(gaps, reader)).numbers(reader))
     for parts in zip(*finders, strict=True):
         row, count = parts[0][0], len(parts[0][1])
         plane = read(row, row + count).copy()
-        small = np.zeros(plane.shape, np.bool_)
+        left_out = np.zeros(plane.shape, np.bool_)
         for code, (_, numbers) in zip(codes, parts, strict=True):
-            small |= (plane == code) & (numbers < 0)
-        plane[small] = 0
+            left_out |= (plane == code) & (numbers < 0)
+        plane[left_out] = 0
         write(row, plane)
 
 
-def filled_holes(read: ReadCodes, write: WriteCodes, height: int, width: int, most_px: int) -> None:
+def filled_holes(read: ReadCodes, write: WriteCodes, height: int, width: int, most_px: float) -> None:
     """Copy a plane; holes take the code around them.
 
     A hole is a piece of 0, joined over sides, of at most ``most_px`` pixels that one single code surrounds; what
@@ -68,7 +72,7 @@ def filled_holes(read: ReadCodes, write: WriteCodes, height: int, width: int, mo
     pieces = find_gaps(reader, height, width, corners=False)
     low, high = np.full(len(pieces), IGNORE_INDEX, np.uint8), np.zeros(len(pieces), np.uint8)
     for row, numbers in pieces.numbers(reader, corners=False):
-        around = _with_rim(read, row, row + len(numbers), height, width)
+        around = with_rim(read, row, row + len(numbers), height, width)
         for side in (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]):
             meets = (numbers >= 0) & (side != 0)
             np.minimum.at(low, numbers[meets], side[meets])
@@ -86,11 +90,3 @@ def _where(read: ReadCodes, code: int) -> Callable[[int, int], npt.NDArray[np.bo
         return found
 
     return reader
-
-
-def _with_rim(read: ReadCodes, start: int, stop: int, height: int, width: int) -> Codes:
-    """Rows start..stop and one more pixel on each side; outside of the scene is not valid."""
-    rim = np.full((stop - start + 2, width + 2), IGNORE_INDEX, np.uint8)
-    first, last = max(start - 1, 0), min(stop + 1, height)
-    rim[first - start + 1 : last - start + 1, 1:-1] = read(first, last)
-    return rim

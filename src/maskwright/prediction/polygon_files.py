@@ -1,10 +1,11 @@
-"""GeoPackage and GeoJSON files of gaps or of objects of classes, written piece by piece."""
+"""GeoPackage and GeoJSON files of polygons, written piece by piece."""
 
 from __future__ import annotations
 
 import json
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,96 +24,32 @@ from rasterio.warp import transform
 from maskwright.errors import PredictionError
 from maskwright.files import explain_os_error
 
-__all__ = ["ClassPolygons", "GapPolygons", "PolygonFile", "open_polygon_file"]
+__all__ = ["PolygonFile", "Polygons", "open_polygon_file"]
 
-_AT_ONCE = 20_000  # gaps; every addition to a GeoPackage opens it anew
+_AT_ONCE = 20_000  # polygons; every addition to a GeoPackage opens it anew
 _DEGREE_DIGITS = 8  # about a millimetre
 _OGR_ERRORS = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.CRSError)
 
 
 @dataclass(frozen=True)
-class GapPolygons:
-    """Some gaps of one height.
+class Polygons:
+    """Some polygons and what is known about each.
 
     Attributes:
-        gap_id: (n,) int64, unique in the file.
-        height_m: The height in metres.
-        geometry: (n,) shapely polygons or multi-polygons in units of the CRS.
-        area_m2: (n,) pixels times the area of a pixel.
-        perimeter_m: (n,) length of all outlines, those of holes included.
-        mean_probability: (n,) or None.
-    """
-
-    gap_id: npt.NDArray[np.int64]
-    height_m: float
-    geometry: npt.NDArray[np.object_]
-    area_m2: npt.NDArray[np.float64]
-    perimeter_m: npt.NDArray[np.float64]
-    mean_probability: npt.NDArray[np.float64] | None
-
-    def __len__(self) -> int:
-        return len(self.gap_id)
-
-    def fields(self, *, with_probability: bool) -> dict[str, npt.NDArray[Any]]:
-        """Columns of the table by name."""
-        columns: dict[str, npt.NDArray[Any]] = {
-            "gap_id": self.gap_id,
-            "height_m": np.full(len(self), self.height_m),
-            "area_m2": self.area_m2,
-            "perimeter_m": self.perimeter_m,
-        }
-        if with_probability:
-            unknown = np.full(len(self), np.nan)
-            columns["mean_probability"] = unknown if self.mean_probability is None else self.mean_probability
-        return columns
-
-
-@dataclass(frozen=True)
-class ClassPolygons:
-    """Some objects of one class.
-
-    Attributes:
-        object_id: (n,) int64, unique in the file.
-        name: The class.
         geometry: (n,) shapely polygons or multi-polygons in units of the CRS, or in pixels (x = column, y = row).
-        area: (n,) in ``unit`` squared.
-        perimeter: (n,) length of all outlines, those of holes included, in ``unit``.
-        mean_probability: (n,) or None.
-        unit: ``m``, or ``px`` where pixels have no size.
+        columns: (n,) values by name, the same names in all parts of a file; of names and words dtype object.
     """
 
-    object_id: npt.NDArray[np.int64]
-    name: str
     geometry: npt.NDArray[np.object_]
-    area: npt.NDArray[np.float64]
-    perimeter: npt.NDArray[np.float64]
-    mean_probability: npt.NDArray[np.float64] | None
-    unit: str
+    columns: Mapping[str, npt.NDArray[Any]]
 
     def __len__(self) -> int:
-        return len(self.object_id)
-
-    def fields(self, *, with_probability: bool) -> dict[str, npt.NDArray[Any]]:
-        """Columns of the table by name."""
-        columns: dict[str, npt.NDArray[Any]] = {
-            "object_id": self.object_id,
-            "class": np.full(len(self), self.name, dtype=object),
-            f"area_{self.unit}2" if self.unit == "m" else "area_px": self.area,
-            f"perimeter_{self.unit}": self.perimeter,
-        }
-        if with_probability:
-            unknown = np.full(len(self), np.nan)
-            columns["mean_probability"] = unknown if self.mean_probability is None else self.mean_probability
-        return columns
+        return len(self.geometry)
 
     @classmethod
-    def none(cls, unit: str) -> ClassPolygons:
-        """No object at all: the columns of an empty file."""
-        nothing = np.empty(0)
-        return cls(np.empty(0, np.int64), "", np.empty(0, dtype=object), nothing, nothing, nothing, unit)
-
-
-Polygons = GapPolygons | ClassPolygons
+    def none(cls, columns: Mapping[str, type]) -> Polygons:
+        """No polygon at all: the columns of an empty file, by name and type."""
+        return cls(np.empty(0, dtype=object), {name: np.empty(0, dtype=kind) for name, kind in columns.items()})
 
 
 class PolygonFile(Protocol):
@@ -124,21 +61,18 @@ class PolygonFile(Protocol):
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
 
-    def add(self, gaps: Polygons) -> None:
+    def add(self, polygons: Polygons) -> None:
         """Write some more polygons."""
 
 
-def open_polygon_file(
-    path: Path, crs: str | None, *, with_probability: bool, layer: str = "gaps", empty: Polygons | None = None
-) -> PolygonFile:
+def open_polygon_file(path: Path, crs: str | None, *, layer: str, columns: Mapping[str, type]) -> PolygonFile:
     """Begin a file of polygons; an older one is replaced.
 
     Args:
         path: The file; its ending, ``.gpkg`` or ``.geojson``, decides the format.
         crs: WKT of the CRS of the polygons, or None.
-        with_probability: Whether there is a column for the mean probability.
         layer: Name of the layer.
-        empty: No polygons of the kind that will come, for a file that stays empty; unset: gaps.
+        columns: What is known about each polygon, by name, with the type: for a file that stays empty.
 
     Raises:
         PredictionError: If the ending is not known. While writing: if the disk refuses.
@@ -147,15 +81,14 @@ def open_polygon_file(
     kind = kinds.get(path.suffix.lower())
     if kind is None:
         raise PredictionError(f"{path}: polygons are written as .gpkg or .geojson. Change the ending.")
-    return kind(path, crs, with_probability, layer, _NO_GAPS if empty is None else empty)
+    return kind(path, crs, layer, Polygons.none(columns))
 
 
 class _GeoPackage:
     """One layer of multi-polygons, filled in portions."""
 
-    def __init__(self, path: Path, crs: str | None, with_probability: bool, layer: str, empty: Polygons) -> None:
-        self._path, self._crs, self._with_probability = path, crs, with_probability
-        self._layer, self._empty = layer, empty
+    def __init__(self, path: Path, crs: str | None, layer: str, empty: Polygons) -> None:
+        self._path, self._crs, self._layer, self._empty = path, crs, layer, empty
         self._held: list[Polygons] = []
         self._exists = False
 
@@ -172,22 +105,21 @@ class _GeoPackage:
         if kind is None and (self._held or not self._exists):
             self._write()
 
-    def add(self, gaps: Polygons) -> None:
-        self._held.append(gaps)
+    def add(self, polygons: Polygons) -> None:
+        self._held.append(polygons)
         if sum(len(held) for held in self._held) >= _AT_ONCE:
             self._write()
 
     def _write(self) -> None:
         held = self._held or [self._empty]
-        columns = [gaps.fields(with_probability=self._with_probability) for gaps in held]
-        names = list(columns[0])
+        names = list(held[0].columns)
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="'crs' was not provided")  # said in the notes of the map
                 pyogrio.raw.write(
                     self._path,
-                    shapely.to_wkb(np.concatenate([gaps.geometry for gaps in held])),
-                    [np.concatenate([column[name] for column in columns]) for name in names],
+                    shapely.to_wkb(np.concatenate([part.geometry for part in held])),
+                    [np.concatenate([part.columns[name] for part in held]) for name in names],
                     names,
                     layer=self._layer,
                     driver="GPKG",
@@ -204,8 +136,8 @@ class _GeoPackage:
 class _GeoJson:
     """A FeatureCollection, one feature a line; WGS 84 where the CRS is known, as RFC 7946 wants."""
 
-    def __init__(self, path: Path, crs: str | None, with_probability: bool, layer: str, empty: Polygons) -> None:
-        self._path, self._with_probability, self._layer = path, with_probability, layer
+    def __init__(self, path: Path, crs: str | None, layer: str, empty: Polygons) -> None:
+        self._path, self._layer = path, layer
         self._place = None if crs is None else _to_degrees(crs, path)
         self._file: TextIO
         self._first = True
@@ -228,12 +160,10 @@ class _GeoJson:
         except OSError as error:
             raise PredictionError(explain_os_error(error, self._path)) from error
 
-    def add(self, gaps: Polygons) -> None:
-        placed = gaps.geometry if self._place is None else shapely.transform(gaps.geometry, self._place)
+    def add(self, polygons: Polygons) -> None:
+        placed = polygons.geometry if self._place is None else shapely.transform(polygons.geometry, self._place)
         outlines = shapely.to_geojson(shapely.orient_polygons(placed))
-        columns = {
-            name: values.tolist() for name, values in gaps.fields(with_probability=self._with_probability).items()
-        }
+        columns = {name: [_plain(value) for value in values.tolist()] for name, values in polygons.columns.items()}
         for index, outline in enumerate(outlines):
             properties = json.dumps({name: values[index] for name, values in columns.items()})
             comma = "" if self._first else ","
@@ -247,9 +177,9 @@ class _GeoJson:
             raise PredictionError(explain_os_error(error, self._path)) from error
 
 
-_NO_GAPS = GapPolygons(
-    np.empty(0, np.int64), 0.0, np.empty(0, dtype=object), np.empty(0), np.empty(0), mean_probability=np.empty(0)
-)
+def _plain(value: Any) -> Any:
+    """What JSON has no number for is null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _to_degrees(wkt: str, path: Path) -> Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
-__all__ = ["BAND_PX", "Gaps", "find_gaps", "keep_from"]
+__all__ = ["BAND_PX", "Gaps", "find_gaps", "keep_where"]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
@@ -149,9 +149,8 @@ def _in_order_of_appearance(number: npt.NDArray[np.int32]) -> IntArray:
     return rank[inverse]
 
 
-def keep_from(gaps: Gaps, least_px: float) -> Gaps:
-    """Only the gaps of at least ``least_px`` pixels, renumbered in the same order."""
-    keep = gaps.area_px >= least_px
+def keep_where(gaps: Gaps, keep: BoolArray) -> Gaps:
+    """Only the gaps where ``keep`` (n,) is True, renumbered in the same order."""
     new = np.where(keep, np.cumsum(keep) - 1, -1)
     renumber = np.append(new, -1)  # the last entry answers for -1, no gap
     return replace(

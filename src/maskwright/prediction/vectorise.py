@@ -22,28 +22,44 @@ from rasterio.features import shapes
 
 from maskwright.data.sources.interface import Grid
 from maskwright.errors import PredictionError
+from maskwright.prediction.gap_heights import measure_heights
 from maskwright.prediction.geotiff import grid_of, mask_reader, open_raster, probability_reader
-from maskwright.prediction.polygon_files import ClassPolygons, GapPolygons, open_polygon_file
+from maskwright.prediction.polygon_files import Polygons, open_polygon_file
 from maskwright.prediction.postprocess import Gaps, find_gaps
+from maskwright.prediction.shapes import compactness
 
-__all__ = ["BAND_PX", "ClassPlane", "outline_gaps", "pixel_area_m2", "vectorise_classes", "vectorise_mask"]
+__all__ = ["BAND_PX", "ClassPlane", "outline_gaps", "pixel_area_m2", "placed", "vectorise_classes", "vectorise_mask"]
 
 BAND_PX = 2**22
+
+_GAP_COLUMNS = {"gap_id": int, "height_m": float, "area_m2": float, "perimeter_m": float, "compactness": float}
+_SURFACE_COLUMNS = dict.fromkeys(("surface_min_m", "surface_mean_m", "surface_max_m", "surface_std_m"), float)
+_CONFIDENCE = {"confidence": float}
 
 ReadMask = Callable[[int, int], npt.NDArray[np.bool_]]
 
 
 def vectorise_mask(
-    mask: str | Path, path: str | Path, *, heights_m: Sequence[float], probabilities: str | Path | None = None
+    mask: str | Path,
+    path: str | Path,
+    *,
+    heights_m: Sequence[float],
+    probabilities: str | Path | None = None,
+    surface: Callable[[int, int], npt.NDArray[np.float32]] | None = None,
 ) -> tuple[int, ...]:
-    """Write the gaps of a mask raster as polygons: gap_id, height_m, area_m2, perimeter_m, mean_probability.
+    """Write the gaps of a mask raster as polygons.
+
+    Columns: gap_id, height_m, area_m2, perimeter_m, compactness (see :mod:`~maskwright.prediction.shapes`), with a
+    surface surface_min_m, surface_mean_m, surface_max_m and surface_std_m, and with probabilities confidence, their
+    mean over the gap.
 
     Args:
         mask: Raster with a band for each height: 1 in gaps; anything else (0, nodata) is no gap.
         path: The file to write, ``.gpkg`` or ``.geojson``; replaced if it exists. GeoPackage keeps the CRS; GeoJSON is
             WGS 84 as its standard wants, or in the file's own coordinates where there is no CRS.
         heights_m: The heights in metres of the bands.
-        probabilities: Raster of the same size and bands, for the mean probability of each gap.
+        probabilities: Raster of the same size and bands, for the confidence.
+        surface: (start, stop) to rows of the surface or canopy that was mapped, (h, W) metres, NaN where not measured.
 
     Returns:
         The number of gaps at each height. ``gap_id`` rises from 1 through all heights, from the top of the map down.
@@ -64,13 +80,31 @@ def vectorise_mask(
             )
         grid = grid_of(source)
         counts: list[int] = []
-        writer = stack.enter_context(open_polygon_file(Path(path), grid.crs, with_probability=probs is not None))
+        columns = _GAP_COLUMNS | (_SURFACE_COLUMNS if surface else {}) | (_CONFIDENCE if probs is not None else {})
+        writer = stack.enter_context(open_polygon_file(Path(path), grid.crs, layer="gaps", columns=columns))
+        pixel_m2, metres = pixel_area_m2(grid), grid.metres_per_unit
         for band, height_m in enumerate(heights_m, start=1):
             read = mask_reader(source, band)
             read_probs = None if probs is None else probability_reader(probs, band)
             gaps = find_gaps(read, grid.height, grid.width, probabilities=read_probs)
-            for found in _on_the_ground(gaps, read, grid, float(height_m), first_id=sum(counts) + 1):
-                writer.add(found)
+            known = None if surface is None else measure_heights(gaps, read, surface)
+            for numbers, outlines in outline_gaps(gaps, read):
+                geometry = placed(outlines, grid)
+                area = gaps.area_px[numbers].astype(np.float64) * pixel_m2
+                perimeter = shapely.length(geometry) * metres
+                facts: dict[str, npt.NDArray[Any]] = {
+                    "gap_id": numbers + sum(counts) + 1,
+                    "height_m": np.full(len(numbers), float(height_m)),
+                    "area_m2": area,
+                    "perimeter_m": perimeter,
+                    "compactness": compactness(area, perimeter),
+                }
+                if known is not None:
+                    parts = (known.low, known.mean, known.high, known.spread)
+                    facts |= {name: part[numbers] for name, part in zip(_SURFACE_COLUMNS, parts, strict=True)}
+                if gaps.mean_probability is not None:
+                    facts["confidence"] = gaps.mean_probability[numbers]
+                writer.add(Polygons(geometry, facts))
             counts.append(len(gaps))
     return tuple(counts)
 
@@ -100,14 +134,14 @@ def vectorise_classes(
     pixel_m2: float | None,
     probabilities: str | Path | None = None,
 ) -> tuple[int, ...]:
-    """Write the objects of each class as polygons: object_id, class, area, perimeter, mean_probability.
+    """Write the objects of each class as polygons: object_id, class, area, perimeter, compactness, confidence.
 
     Args:
         mask: Raster of codes.
         path: The file to write, ``.gpkg`` or ``.geojson``; replaced if it exists.
         planes: The classes.
         pixel_m2: Ground in square metres that a pixel covers; None: areas are told in pixels.
-        probabilities: Raster of the same size, for the mean probability of each object.
+        probabilities: Raster of the same size, for the confidence: the mean probability of each object.
 
     Returns:
         The number of objects of each class. ``object_id`` rises from 1 through all classes.
@@ -122,30 +156,28 @@ def vectorise_classes(
         source = stack.enter_context(open_raster(mask))
         probs = None if probabilities is None else stack.enter_context(open_raster(probabilities))
         grid = grid_of(source)
-        a, b, c, d, e, f = grid.transform if grid.is_georeferenced else (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-        to_ground, shift = np.array([[a, d], [b, e]]), (c, f)
-        crs = grid.crs if grid.is_georeferenced else None
-        writer = stack.enter_context(
-            open_polygon_file(
-                Path(path), crs, with_probability=probs is not None, layer="objects", empty=ClassPolygons.none(unit)
-            )
-        )
+        columns = {"object_id": int, "class": object, "area_m2" if unit == "m" else "area_px": float}
+        columns |= {f"perimeter_{unit}": float, "compactness": float} | (_CONFIDENCE if probs is not None else {})
+        crs = grid.crs if (on_ground := grid.is_georeferenced) else None
+        writer = stack.enter_context(open_polygon_file(Path(path), crs, layer="objects", columns=columns))
         for plane in planes:
             read = mask_reader(source, plane.band, plane.code)
             read_probs = None if probs is None else probability_reader(probs, plane.probability_band)
             gaps = find_gaps(read, grid.height, grid.width, probabilities=read_probs)
             for numbers, outlines in outline_gaps(gaps, read):
-                mean = gaps.mean_probability
+                lengths = shapely.length(outlines) * side
+                areas = gaps.area_px[numbers].astype(np.float64) * area
+                values = [
+                    numbers + sum(counts) + 1,
+                    np.full(len(numbers), plane.name, dtype=object),
+                    areas,
+                    lengths,
+                    compactness(areas, lengths),
+                ]
+                if gaps.mean_probability is not None:
+                    values.append(gaps.mean_probability[numbers])
                 writer.add(
-                    ClassPolygons(
-                        object_id=numbers + sum(counts) + 1,
-                        name=plane.name,
-                        geometry=shapely.transform(outlines, lambda xy: xy @ to_ground + shift),
-                        area=gaps.area_px[numbers].astype(np.float64) * area,
-                        perimeter=shapely.length(outlines) * side,
-                        mean_probability=None if mean is None else mean[numbers],
-                        unit=unit,
-                    )
+                    Polygons(placed(outlines, grid) if on_ground else outlines, dict(zip(columns, values, strict=True)))
                 )
             counts.append(len(gaps))
     return tuple(counts)
@@ -157,20 +189,12 @@ def pixel_area_m2(grid: Grid) -> float:
     return float(abs(a * e - b * d) * grid.metres_per_unit**2)
 
 
-def _on_the_ground(gaps: Gaps, read: ReadMask, grid: Grid, height_m: float, first_id: int) -> Iterator[GapPolygons]:
+def placed(outlines: npt.NDArray[np.object_], grid: Grid) -> npt.NDArray[np.object_]:
+    """Outlines in pixels as polygons in units of the CRS."""
     a, b, c, d, e, f = grid.transform
     to_ground = np.array([[a, d], [b, e]])
-    metres, pixel_m2 = grid.metres_per_unit, pixel_area_m2(grid)
-    for numbers, outlines in outline_gaps(gaps, read):
-        geometry = shapely.transform(outlines, lambda xy: xy @ to_ground + (c, f))
-        yield GapPolygons(
-            gap_id=numbers + first_id,
-            height_m=height_m,
-            geometry=geometry,
-            area_m2=gaps.area_px[numbers].astype(np.float64) * pixel_m2,
-            perimeter_m=shapely.length(geometry) * metres,
-            mean_probability=None if gaps.mean_probability is None else gaps.mean_probability[numbers],
-        )
+    geometry: npt.NDArray[np.object_] = shapely.transform(outlines, lambda xy: xy @ to_ground + (c, f))
+    return geometry
 
 
 def outline_gaps(

@@ -55,7 +55,7 @@ def class_baselines(counts: Counts, train_share: NDArray[np.float64], *, exclusi
 
 def pseudo_counts(
     source: HeightRasters,
-    tuned_on: Sequence[Place],
+    tuned_on: tuple[HeightRasters, Sequence[Place]],
     places: Sequence[Place],
     heights: Sequence[float],
     windows_m: Sequence[float],
@@ -65,7 +65,7 @@ def pseudo_counts(
 
     Args:
         source: The sites.
-        tuned_on: Tiles on which the window is chosen.
+        tuned_on: Sites and tiles on which the window is chosen.
         places: N tiles to count.
         heights: K heights in metres.
         windows_m: Sides of the windows to try.
@@ -75,9 +75,10 @@ def pseudo_counts(
         The window of each height, and the counts.
     """
     tuning = np.zeros((len(windows_m), len(heights), 4), dtype=np.int64)
-    total = len(tuned_on) + len(places)
-    for done, place in enumerate(tuned_on, start=1):
-        tuning += _tile_counts(source, place, heights, windows_m)
+    teacher, own = tuned_on
+    total = len(own) + len(places)
+    for done, place in enumerate(own, start=1):
+        tuning += _tile_counts(teacher, place, heights, windows_m)
         if progress is not None:
             progress(done, total, "baselines")
     best = np.nan_to_num(_IOU(tuning), nan=-1.0).argmax(axis=0)  # (windows, K) to (K,)
@@ -85,7 +86,7 @@ def pseudo_counts(
     for index, place in enumerate(places):
         counts[index] = _tile_counts(source, place, heights, windows_m)[best, np.arange(len(heights))]
         if progress is not None:
-            progress(len(tuned_on) + index + 1, total, "baselines")
+            progress(len(own) + index + 1, total, "baselines")
     return {height: windows_m[best[k]] for k, height in enumerate(heights)}, counts
 
 

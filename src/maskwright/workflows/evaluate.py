@@ -19,7 +19,7 @@ from maskwright.workflows.assemble import AnySource, column_shares
 from maskwright.workflows.baselines import Progress, class_baselines, gap_baselines, pseudo_counts
 from maskwright.workflows.evaluation import Evaluation, ImageRow, ScoreRow
 from maskwright.workflows.operating_point import OperatingPoint
-from maskwright.workflows.tally import Tally, count
+from maskwright.workflows.tally import Tally, Watch, count
 from maskwright.workflows.verdicts import class_verdict, sample_sentences
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def evaluate_part(
     heights_m: Sequence[float] = (),
     metrics: MetricsConfig,
     point: OperatingPoint | None = None,
+    tuned_on: tuple[AnySource, Split] | None = None,
+    watch: Watch | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Score a model on one part of the split.
@@ -65,20 +67,34 @@ def evaluate_part(
         heights_m: Heights to score, ascending; empty for tasks that are not asked for heights.
         metrics: Number of draws, level, block and cell sizes.
         point: Where probabilities are cut; unset: at the threshold of ``metrics``.
+        tuned_on: Data and split from which the baselines learn, where they are others than those that are scored.
+        watch: Called with what is said and what is true of every batch, see :data:`~maskwright.workflows.tally.Watch`.
         progress: Called with (done, total, what).
     """
+    teacher = tuned_on or (source, split)
     if isinstance(task, Height) and isinstance(source, HeightRasters):
         from maskwright.workflows.height_evaluation import evaluate_heights
 
-        return evaluate_heights(model, task, loader, source, split, part=part, metrics=metrics, progress=progress)
+        return evaluate_heights(
+            model,
+            task,
+            loader,
+            source,
+            split,
+            part=part,
+            metrics=metrics,
+            teacher=teacher,
+            watch=watch,
+            progress=progress,
+        )
     started = time.monotonic()
     heights = tuple(float(h) for h in heights_m)
     point = point or OperatingPoint.fixed(task, metrics.probability_threshold)
     sizes = pixel_sizes_m(source) if heights else None
-    tally = count(model, task, loader, heights, metrics, point, pixel_size_m=sizes, progress=progress)
+    tally = count(model, task, loader, heights, metrics, point, pixel_size_m=sizes, watch=watch, progress=progress)
     counts, places = tally.counts, tally.places
     unit, ids = block_ids(source, split, places, metrics)
-    baselines, notes = _baselines(task, source, split, counts, places, heights, metrics, progress)
+    baselines, notes = _baselines(task, source, teacher, counts, places, heights, metrics, progress)
     model_grouped = group_counts(counts, ids)
     grouped = {name: group_counts(value, ids) for name, value in baselines.items()}
     options: dict[str, Any] = {"draws": metrics.bootstrap, "level": metrics.confidence}
@@ -169,7 +185,7 @@ def _ground_blocks(places: Sequence[Place], block_m: float, pixel_size_m: Mappin
 def _baselines(
     task: AnyTask,
     source: AnySource,
-    split: Split,
+    teacher: tuple[AnySource, Split],
     counts: Counts,
     places: Sequence[Place],
     heights: tuple[float, ...],
@@ -177,11 +193,14 @@ def _baselines(
     progress: Progress | None,
 ) -> tuple[dict[str, Counts], list[str]]:
     """Counts of answers that need no training, and notes on how they were made."""
-    train_share = column_shares(task, source, split.tiles["train"])
+    known, split = teacher
+    train_share = column_shares(task, known, split.tiles["train"])
     if not heights:
         return class_baselines(counts, train_share, exclusive=task.kind == "multiclass"), []
     assert isinstance(source, HeightRasters)  # heights are asked of height rasters alone
-    windows, pseudo = pseudo_counts(source, split.tiles["val"], places, heights, metrics.baseline_windows_m, progress)
+    assert isinstance(known, HeightRasters)
+    tuning = known, split.tiles["val"]
+    windows, pseudo = pseudo_counts(source, tuning, places, heights, metrics.baseline_windows_m, progress)
     note = f"The pseudo-CHM opens with {', '.join(f'{w:g} m for {h:g} m' for h, w in windows.items())}."
     return gap_baselines(counts, train_share, pseudo), [note]
 

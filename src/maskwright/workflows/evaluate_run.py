@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -10,17 +11,19 @@ from torch import nn
 from maskwright.checkpoints import load_description, load_weights
 from maskwright.config import load_experiment
 from maskwright.data.loaders import EvalLoader
-from maskwright.data.splits import read_manifest
+from maskwright.data.splits import Split, read_manifest
 from maskwright.devices import choose_device, settle_process
 from maskwright.errors import ConfigError
 from maskwright.files import write_json
-from maskwright.tasks.build import AnyTask, task_from_dict
+from maskwright.tasks.build import task_from_dict
 from maskwright.tracking.folder import RunFolder
-from maskwright.workflows.assemble import Parts, assemble, require_gaps
+from maskwright.types import Place
+from maskwright.workflows.assemble import AnySource, Parts, assemble, require_gaps
 from maskwright.workflows.evaluate import Evaluation, Progress, evaluate_part
 from maskwright.workflows.operating_point import OperatingPoint
+from maskwright.workflows.tally import Watch
 
-__all__ = ["evaluate_run"]
+__all__ = ["Scored", "evaluate_run", "open_scored"]
 
 
 def evaluate_run(
@@ -52,7 +55,76 @@ def evaluate_run(
     experiment = load_experiment([folder.config])
     settle_process(experiment.training.threads, own_process)
     parts = assemble(experiment, split=read_manifest(folder.splits))
-    description = load_description(folder.model)
+    evaluation = open_scored(folder, parts, part, heights_m).evaluate(progress=progress)
+    if out is not None:
+        write_json(out, evaluation.to_dict())
+    return evaluation
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The model of a run, ready to be scored on a part of some data.
+
+    Attributes:
+        model: The network on its device, in evaluation mode.
+        parts: The data, its split, and the task at the heights the network answers.
+        part: The part of the split.
+        point: Where probabilities are cut.
+        asked_m: Heights asked, metres; some of those the network answers.
+    """
+
+    model: nn.Module
+    parts: Parts
+    part: str
+    point: OperatingPoint
+    asked_m: tuple[float, ...]
+
+    def loader(self, places: Sequence[Place] | None = None) -> EvalLoader:
+        """Tiles, by default all of the part, each asking all heights."""
+        options = self.parts.experiment.data.loader
+        shown = self.parts.split.tiles[self.part] if places is None else places
+        batch_size = options.eval_batch_size or options.batch_size
+        return EvalLoader(self.parts.source, shown, self.parts.heights_m, batch_size)
+
+    def evaluate(
+        self,
+        *,
+        tuned_on: tuple[AnySource, Split] | None = None,
+        watch: Watch | None = None,
+        progress: Progress | None = None,
+    ) -> Evaluation:
+        """The numbers; arguments as of ``evaluate_part``."""
+        parts = self.parts
+        evaluation = evaluate_part(
+            self.model,
+            parts.task,
+            self.loader(),
+            parts.source,
+            parts.split,
+            part=self.part,
+            heights_m=parts.heights_m,
+            metrics=parts.experiment.metrics,
+            point=self.point,
+            tuned_on=tuned_on,
+            watch=watch,
+            progress=progress,
+        )
+        return evaluation.at_heights(self.asked_m) if self.asked_m else evaluation
+
+
+def open_scored(folder: RunFolder, parts: Parts, part: str, heights_m: Sequence[float] | None = None) -> Scored:
+    """Load the model of a run for some data.
+
+    Args:
+        folder: The run.
+        parts: The data it is to be scored on.
+        part: The part of its split.
+        heights_m: Heights in metres, for a model of gaps; unset: those of the run.
+
+    Raises:
+        ConfigError: If the heights cannot be scored.
+    """
+    experiment, description = parts.experiment, load_description(folder.model)
     asked: tuple[float, ...] = ()
     heights: tuple[float, ...] = ()
     if parts.heights_m:
@@ -66,29 +138,8 @@ def evaluate_run(
         raise ConfigError(f"--heights: the task of this run is {experiment.task.kind}, which is asked for no heights.")
     described = parts.task.to_dict()
     task = task_from_dict(described | {"heights_m": list(heights)}) if heights else task_from_dict(described)
-    options = experiment.data.loader
-    device = choose_device(experiment.training.device)
-    evaluation = evaluate_part(
-        _load_model(folder, parts, task).to(device),
-        task,
-        EvalLoader(parts.source, parts.split.tiles[part], heights, options.eval_batch_size or options.batch_size),
-        parts.source,
-        parts.split,
-        part=part,
-        heights_m=heights,
-        metrics=experiment.metrics,
-        point=OperatingPoint.of_model(description, task),
-        progress=progress,
-    )
-    if heights:
-        evaluation = evaluation.at_heights(asked)
-    if out is not None:
-        write_json(out, evaluation.to_dict())
-    return evaluation
-
-
-def _load_model(folder: RunFolder, parts: Parts, task: AnyTask) -> nn.Module:
-    experiment = parts.experiment
     model = task.build_model(experiment.model.bare(), parts.source.in_channels, experiment.data.loader.batch_size)
     load_weights(folder.model, model)
-    return model.eval()
+    point = OperatingPoint.of_model(description, task)
+    device = choose_device(experiment.training.device)
+    return Scored(model.eval().to(device), replace(parts, task=task), part, point, asked)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from maskwright.config import MetricsConfig
+from maskwright.data.sources.rasters import HeightRasters
 from maskwright.errors import DataError
 from maskwright.metrics.confidence import interval_note
 from maskwright.training.validation import evaluation_mode
@@ -21,10 +22,11 @@ from maskwright.workflows.evaluation import Evaluation, ScoreRow
 
 if TYPE_CHECKING:
     from maskwright.data.loaders import EvalLoader
-    from maskwright.data.sources.rasters import HeightRasters
     from maskwright.data.splits import Split
     from maskwright.tasks.height import Height
     from maskwright.types import Place
+    from maskwright.workflows.assemble import AnySource
+    from maskwright.workflows.tally import Watch
 
 __all__ = ["evaluate_heights"]
 
@@ -44,15 +46,20 @@ def evaluate_heights(
     *,
     part: str,
     metrics: MetricsConfig,
+    teacher: tuple[AnySource, Split] | None = None,
+    watch: Watch | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Score predicted heights on one part of the split; arguments as of ``evaluate_part``."""
+    """Score predicted heights on one part of the split; arguments as of ``evaluate_part``.
+
+    ``teacher`` holds the data and the split from which the baselines learn; unset: those that are scored.
+    """
     from maskwright.workflows.evaluate import block_ids
 
     started = time.monotonic()
-    sums, places = _of_model(model, task, loader, progress)
+    sums, places = _of_model(model, task, loader, watch, progress)
     unit, ids = block_ids(source, split, places, metrics)
-    baselines, notes = _baselines(source, split, places, metrics, progress)
+    baselines, notes = _baselines(source, teacher or (source, split), places, metrics, progress)
     grouped = _grouped(sums, ids)
     others = {name: _grouped(value, ids) for name, value in baselines.items()}
     row = _row(grouped, metrics)
@@ -85,7 +92,7 @@ def evaluate_heights(
 
 
 def _of_model(
-    model: nn.Module, task: Height, loader: EvalLoader, progress: Progress | None
+    model: nn.Module, task: Height, loader: EvalLoader, watch: Watch | None, progress: Progress | None
 ) -> tuple[Floats, list[Place]]:
     """Sums (N, 6) of each tile, and the tiles."""
     device = next(model.parameters()).device
@@ -97,6 +104,8 @@ def _of_model(
             target, valid = batch.target.cpu().numpy(), batch.valid.cpu().numpy()
             sums += [_sums(said[b][valid[b]], target[b][valid[b]]) for b in range(len(batch))]
             places += batch.where
+            if watch is not None:
+                watch(said[:, None], target[:, None], valid, batch.where)
             if progress is not None:
                 progress(done, len(loader), "scoring")
     if not places:
@@ -105,17 +114,23 @@ def _of_model(
 
 
 def _baselines(
-    source: HeightRasters, split: Split, places: Sequence[Place], metrics: MetricsConfig, progress: Progress | None
+    source: HeightRasters,
+    teacher: tuple[AnySource, Split],
+    places: Sequence[Place],
+    metrics: MetricsConfig,
+    progress: Progress | None,
 ) -> tuple[dict[str, Floats], list[str]]:
     """Sums (N, 6) of the mean height of the training ground, and of the surface minus its opening."""
-    train = np.sum([_truth_sums(source, place) for place in split.tiles["train"]], axis=0)
+    known, split = teacher
+    assert isinstance(known, HeightRasters)  # heights are learned from no other
+    train = np.sum([_truth_sums(known, place) for place in split.tiles["train"]], axis=0)
     mean = float(train[1] / max(train[0], 1.0))
     windows = metrics.baseline_windows_m
     tuning = np.zeros((len(windows), 6))
     tuned_on = split.tiles["val"]
     total = len(tuned_on) + len(places)
     for done, place in enumerate(tuned_on, start=1):
-        tuning += _opened_sums(source, place, windows)
+        tuning += _opened_sums(known, place, windows)
         if progress is not None:
             progress(done, total, "baselines")
     best = int(np.nan_to_num(_scores(tuning)["rmse"], nan=math.inf).argmin())

@@ -30,9 +30,12 @@ if TYPE_CHECKING:
     from maskwright.data.loaders import EvalLoader
     from maskwright.tasks.build import AnyTask
 
-__all__ = ["Tally", "count"]
+__all__ = ["Tally", "Watch", "count"]
 
 Progress = Callable[[int, int, str], None]
+Watch = Callable[[NDArray[Any], NDArray[Any], NDArray[np.bool_], Sequence[Place]], None]
+"""Called with what is said and what is true (B, K, H, W), of classes and gaps bool, of heights metres; which pixels
+count (B, H, W); and the tiles."""
 
 _MOST_THIN_PX = 30_000_000  # skeletons and outlines of so many pixels are drawn in about a minute
 _TOLERANCE_PX = 2.0
@@ -108,6 +111,7 @@ def count(
     point: OperatingPoint,
     *,
     pixel_size_m: Mapping[str, float] | None,
+    watch: Watch | None = None,
     progress: Progress | None,
 ) -> Tally:
     """Walk through a part; the model's mode is restored afterwards.
@@ -120,6 +124,7 @@ def count(
         metrics: Size of the grid's cells.
         point: Where probabilities are cut.
         pixel_size_m: Of each scene, for the grid; None: no grid.
+        watch: Called with every batch.
         progress: Called with (done, total, what).
 
     Raises:
@@ -131,7 +136,11 @@ def count(
         for done, batch in enumerate(loader, start=1):
             batch = batch.to(device)
             prediction = answer(model, task, batch, heights_m, point.temperature)
-            tally.add(prediction, point.called(task, prediction), task.target(batch), batch)
+            called, target = point.called(task, prediction), task.target(batch)
+            tally.add(prediction, called, target, batch)
+            if watch is not None:
+                arrays = called.bool().cpu().numpy(), target.bool().cpu().numpy(), batch.valid.cpu().numpy()
+                watch(*arrays, batch.where)
             if progress is not None:
                 progress(done, len(loader), "scoring")
     if not tally.places:
