@@ -44,6 +44,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
+    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), metavar="CONTESTANT")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--out", type=Path, default=Path("heights.json"))
     parser.add_argument("--job", help=argparse.SUPPRESS)
@@ -65,7 +66,7 @@ def _compare(options: argparse.Namespace, folder: Path) -> None:
             done[f"speed {world}"] = _speeds(folder, world)
             options.out.write_text(json.dumps(done, indent=1))
         for seed in options.seeds:
-            for name in CONTESTANTS:
+            for name in options.only:
                 key = f"{world}, seed {seed}, {name}"
                 if key in done:
                     continue
@@ -252,7 +253,7 @@ def _line(result: dict[str, Any]) -> str:
 def _report(done: dict[str, Any], options: argparse.Namespace) -> None:
     for world in options.worlds:
         print(f"\n{world} ground, {options.minutes:g} minutes of the processor each, mean over seeds {options.seeds}")
-        for name in CONTESTANTS:
+        for name in options.only:
             rows = [done[f"{world}, seed {seed}, {name}"] for seed in options.seeds]
             shares = [row["violation_share"] for row in rows if row["violation_share"] is not None]
             heights = [f"{height:g}" for height in ASKED_M]

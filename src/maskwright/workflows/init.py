@@ -101,7 +101,7 @@ def draft_experiment(data: Path, *, task: str | None = None) -> Draft:
             draft,
             tiles=400,
             tile_px=_value(draft, "data.tiles.size_px"),
-            kind="film_unet" if task != "height" else None,
+            kind="height_cdf" if task != "height" else None,
         )
     else:
         _put_images(draft, data, task)

@@ -105,7 +105,7 @@ def test_a_section_of_several_kinds_without_a_kind_has_that_of_its_default() -> 
 def test_classes_and_kinds_are_found_in_annotations() -> None:
     model = Experiment.model_fields["model"]
     assert sections_in(model.annotation)[:2] == (UNetConfig, FilmUNetConfig)
-    assert default_kind(model) == "film_unet"
+    assert default_kind(model) == "height_cdf"
     assert default_kind(Experiment.model_fields["data"]) is None
     assert kind_of(UNetConfig) == "unet"
     assert kind_of(TrainingConfig) is None

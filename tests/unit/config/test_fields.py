@@ -77,7 +77,7 @@ def test_a_required_setting_has_no_default() -> None:
 
 def test_kinds_are_a_choice_and_their_own_settings_say_when_they_exist() -> None:
     assert SPECS["model.kind"].choices[:2] == ("unet", "film_unet")
-    assert SPECS["model.kind"].default == "film_unet"
+    assert SPECS["model.kind"].default == "height_cdf"
     assert "film_unet: U-Net conditioned on a height" in SPECS["model.kind"].help
     assert SPECS["model.components"].when == "model.kind = height_cdf"
     assert SPECS["model.film_hidden"].when.startswith("model.kind = film_unet or model.kind = ")

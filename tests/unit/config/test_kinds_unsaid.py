@@ -10,7 +10,7 @@ from maskwright.config import (
     BinaryTask,
     CombinedLossConfig,
     Experiment,
-    FilmUNetConfig,
+    HeightCdfConfig,
     HeightGapsTask,
     HeightRastersData,
     HeightTask,
@@ -48,13 +48,13 @@ def kinds(experiment: Experiment) -> tuple[str, str, str, str]:
 @pytest.mark.parametrize(
     ("task", "expected"),
     [
-        ("", ("height_gaps", "height_rasters", "film_unet", "combined")),
-        ("task: {kind: height_gaps}\n", ("height_gaps", "height_rasters", "film_unet", "combined")),
+        ("", ("height_gaps", "height_rasters", "height_cdf", "combined")),
+        ("task: {kind: height_gaps}\n", ("height_gaps", "height_rasters", "height_cdf", "combined")),
         ("task: {kind: height}\n", ("height", "height_rasters", "regression_unet", "regression")),
         ("task: {kind: binary}\n", ("binary", "images", "unet", "combined")),
         ("task: {kind: multiclass}\n", ("multiclass", "images", "unet", "combined")),
         ("task: {kind: multilabel}\n", ("multilabel", "images", "unet", "combined")),
-        ("data: {kind: height_rasters, folder: x}\n", ("height_gaps", "height_rasters", "film_unet", "combined")),
+        ("data: {kind: height_rasters, folder: x}\n", ("height_gaps", "height_rasters", "height_cdf", "combined")),
     ],
 )
 def test_kinds_follow_from_the_task_in_files(task: str, expected: tuple[str, ...], tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_kinds_follow_from_the_task_in_files(task: str, expected: tuple[str, ...
 
 def test_kinds_follow_from_the_task_in_python() -> None:
     photos, rasters = {"folder": "photos"}, {"folder": "rasters"}
-    assert kinds(Experiment(name="a", data=rasters)) == ("height_gaps", "height_rasters", "film_unet", "combined")
+    assert kinds(Experiment(name="a", data=rasters)) == ("height_gaps", "height_rasters", "height_cdf", "combined")
     binary = Experiment(name="a", task=BinaryTask(), data=photos, model={"depth": 3}, loss={"pos_weight": 2})
     assert kinds(binary) == ("binary", "images", "unet", "combined")
     assert binary.model == UNetConfig(depth=3)
@@ -114,8 +114,18 @@ def test_no_training_on_images_is_stopped_early_in_its_first_half_unless_it_is_s
 
 
 def test_overlap_is_taken_by_tile_where_heights_are_asked() -> None:
-    assert Experiment(name="a", data={"folder": "rasters"}).loss == CombinedLossConfig()
+    assert Experiment(name="a", data={"folder": "rasters"}, model={"kind": "film_unet"}).loss == CombinedLossConfig()
     assert CombinedLossConfig().dice_reduction == "sample"
+
+
+@pytest.mark.parametrize("model", [{}, {"model": {"kind": "height_cdf"}}, {"model": HeightCdfConfig()}])
+def test_a_distribution_learns_from_the_canopy_height_too_unless_terms_are_said(model: dict[str, object]) -> None:
+    loss = Experiment(name="a", data={"folder": "rasters"}, **model).loss
+    assert (loss.bce, loss.dice, loss.focal, loss.likelihood) == (0.45, 0.27, 0.18, 0.1)
+    assert loss.dice_reduction == "sample"
+    said = Experiment(name="a", data={"folder": "rasters"}, loss={"bce": 1.0, "dice": 0.0, "focal": 0.0}, **model).loss
+    assert (said.bce, said.likelihood) == (1.0, 0.0)
+    assert type(loss).model_validate(loss.to_dict()) == loss
 
 
 def test_options_of_an_implied_kind_are_understood_and_merged(tmp_path: Path) -> None:
@@ -141,11 +151,11 @@ def test_a_task_said_later_changes_what_an_unsaid_kind_means_and_loses_nothing(t
 
 
 def test_a_kind_that_was_meant_and_one_that_is_said_replace_each_other_whole(tmp_path: Path) -> None:
-    first = write(tmp_path, "a.yaml", "name: a\ndata: {folder: x}\nmodel: {film_hidden: 32}\n")
+    first = write(tmp_path, "a.yaml", "name: a\ndata: {folder: x}\nmodel: {components: 5}\n")
     second = write(tmp_path, "b.yaml", "model: {kind: unet}\n")
     assert load_experiment([first, second]).model == UNetConfig()
-    third = write(tmp_path, "c.yaml", "model: {kind: film_unet}\n")
-    assert load_experiment([first, third]).model == FilmUNetConfig(film_hidden=32)
+    third = write(tmp_path, "c.yaml", "model: {kind: height_cdf}\n")
+    assert load_experiment([first, third]).model == HeightCdfConfig(components=5)
 
 
 def test_an_experiment_of_images_is_written_whole_and_read_back_equal(tmp_path: Path) -> None:
@@ -210,7 +220,7 @@ def test_faults_of_images_have_lines_and_suggestions(tmp_path: Path) -> None:
         (
             {"data": {"folder": "x"}, "model": {"kind": "regression_unet"}},
             "model.kind: regression_unet answers one value in metres, which is task.kind height, not height_gaps "
-            "(Experiment). Set model.kind: film_unet.",
+            "(Experiment). Set model.kind: height_cdf.",
         ),
         (
             {"task": HeightTask(), "data": {"folder": "x"}, "loss": {"kind": "combined"}},

@@ -11,6 +11,7 @@ from maskwright.config import (
     ConstantSchedule,
     Experiment,
     FilmUNetConfig,
+    HeightCdfConfig,
     HeightRastersData,
     ModelConfig,
     Override,
@@ -140,7 +141,7 @@ def test_a_section_without_content_says_nothing(write: Write) -> None:
     second = write("b.yaml", "training:\nmodel:\n  # depth: 3\n")
     experiment = load_experiment([first, second])
     assert experiment.training.epochs == 3
-    assert experiment.model == FilmUNetConfig()
+    assert experiment.model == HeightCdfConfig()
 
 
 def test_null_unsets_a_setting_that_may_be_unset(write: Write) -> None:
@@ -184,7 +185,7 @@ def test_checks_that_span_sections_run_beside_unknown_names(write: Write) -> Non
         "task.colour: unknown setting (demo.yaml, line 5). Known settings here: kind, heights_m, train_heights_m, "
         "train_range_m, heights_per_sample, condition_scale_m.",
         "task.train_range_m: model.kind unet answers the heights of task.heights_m, all at once (demo.yaml, line 5). "
-        "Leave it out, or set model.kind: film_unet.",
+        "Leave it out, or set model.kind: height_cdf.",
     ]
 
 

@@ -131,7 +131,7 @@ def test_no_more_heights_are_drawn_than_are_listed() -> None:
 
 def test_a_network_without_condition_takes_no_heights_to_draw() -> None:
     for task in ({"train_heights_m": [3]}, {"train_range_m": [1, 9]}, {"heights_per_sample": 2}):
-        with pytest.raises(ConfigError, match=r"^task\.\w+: model\.kind unet answers .*set model\.kind: film_unet\.$"):
+        with pytest.raises(ConfigError, match=r"^task\.\w+: model\.kind unet answers .*set model\.kind: height_cdf\.$"):
             Experiment(name="x", data=DATA, model=UNetConfig(), task=task)
         assert Experiment(name="x", data=DATA, model=FilmUNetConfig(), task=task).model.kind == "film_unet"
 
