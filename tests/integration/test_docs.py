@@ -1,17 +1,25 @@
-"""The documentation builds, and the commands of its tutorials run as printed, on invented data and made small."""
+"""The documentation builds, and the commands of its pages run as printed, on invented data and made small."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from maskwright.cli.main import COMMANDS, main
+from maskwright.config import field_specs, load_experiment
+from maskwright.config.experiment import Experiment
 from maskwright.data.synthetic import write_forest
 from maskwright.data.synthetic_images import write_pictures
+from maskwright.tracking.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
@@ -38,14 +46,21 @@ def found(word: str) -> list[str]:
     return sorted(str(path) for path in Path().glob(word)) if "*" in word else [word]
 
 
-def follow(page: str) -> list[list[str]]:
+def follow(page: str, chosen: Callable[[list[str]], bool] = lambda words: True) -> list[list[str]]:
+    """Run the commands of a page, or those chosen, as a shell would."""
     done = []
-    for words in commands(page):
+    for words in filter(chosen, commands(page)):
         words = [part for word in words for part in found(word)]
-        fresh = words[0] == "train" and "--resume" not in words
+        fresh = words[0] in ("train", "benchmark") and "--resume" not in words
         assert main([*words, *(SMALL if fresh else ())]) == 0, words
         done.append(words)
     return done
+
+
+def settings(page: str) -> dict[str, str]:
+    """The files of settings that a page shows, by the name in their first line."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return dict(re.findall(r"```yaml\n# (\w+\.yaml)\n(.*?)```", text, flags=re.DOTALL))
 
 
 @pytest.fixture
@@ -97,6 +112,153 @@ def test_checking_in_a_pipeline_says_what_it_found(place: Path, capsys: pytest.C
     assert main(words) in (0, 3)
     assert (place / "checked" / "check.json").is_file()
     assert '"findings"' in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data that the how-to pages speak of, and the runs first, second and pictures."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MASKWRIGHT_CACHE", str(folder / "cache"))
+        draft(folder)
+        write_forest(folder, name="area", size_px=96, seed=7)
+        for name in ("areas/north", "new_sites"):
+            write_forest(folder / name, name="plot9", size_px=128, seed=9)
+        (folder / "areas/north/plot9_CHM.tif").unlink()
+        write_pictures(folder / "pictures", "cracks", 12, size_px=96, difficulty="easy")
+        write_pictures(folder / "unlabelled", "cracks", 3, size_px=96, seed=50)
+        shutil.rmtree(folder / "unlabelled/masks")
+        assert main(["init", "pictures", "--out", "cracks.yaml"]) == 0
+        for page in ("how-to/shape_a_run.md", "how-to/evaluate.md", "explanation/checkpoints.md"):
+            for name, text in settings(page).items():
+                (folder / name).write_text(text, encoding="utf-8")
+        for name, data in (("pictures", "cracks.yaml"), ("second", "forest.yaml"), ("first", "forest.yaml")):
+            told = ["--experiment-name", name, "--set", f"training.seed={len(name)}", "--epochs", "1"]
+            assert main(["train", data, *told, *SMALL]) == 0
+    return folder
+
+
+@pytest.fixture
+def at_work(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it of a test's own."""
+    shutil.copytree(trained, tmp_path / "work", ignore=shutil.ignore_patterns("outputs", "cache"))
+    monkeypatch.chdir(tmp_path / "work")
+    for run in sorted((trained / "outputs").glob("*_2*"), key=lambda path: path.name.startswith("first")):
+        copy = tmp_path / "work/outputs" / run.name
+        shutil.copytree(run, copy)
+        config = copy / "config.yaml"  # says where everything lies
+        config.write_text(config.read_text("utf-8").replace(str(trained), str(tmp_path / "work")), encoding="utf-8")
+        copy.touch()  # first is the newest
+    return tmp_path / "work"
+
+
+def test_every_block_of_settings_is_valid_and_means_what_its_keys_say(trained: Path) -> None:
+    for page in ("how-to/shape_a_run.md", "how-to/evaluate.md", "explanation/checkpoints.md"):
+        assert settings(page)
+        for name in settings(page):
+            base = "cracks.yaml" if name == "pseudo.yaml" else "forest.yaml"
+            plain = load_experiment([trained / base])
+            assert load_experiment([trained / base, trained / name]) != plain, (page, name)
+
+
+def test_every_setting_named_in_the_pages_exists() -> None:
+    known = {re.sub(r"\[\]", "", spec.path) for spec in field_specs(Experiment)}
+    sections = {path.rpartition(".")[0] for path in known} | {path.partition(".")[0] for path in known}
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        text = re.sub(r"^\| .*? \| ", "", page.read_text(encoding="utf-8"), flags=re.M)  # names of others stand there
+        for name in re.findall(rf"`((?:{'|'.join(sorted(sections - {''}))})\.[a-z_0-9.]+)", text):
+            if not name.endswith((".yaml", ".json", ".safetensors", ".html", ".py")):
+                assert name in known | sections, (page.name, name)
+
+
+def test_predicting_leads_to_maps_and_to_what_changed(at_work: Path) -> None:
+    done = follow("how-to/predict.md")
+    assert [words[0] for words in done] == ["predict"] * 4 + ["change"]
+    assert (at_work / "maps/area_DSM_gaps.qml").is_file()
+    assert (at_work / "maps/area_DSM_gap_sizes.csv").is_file()
+    assert (at_work / "all_maps/north/plot9_DSM_gaps.tif").is_file()
+    assert (at_work / "together/area_DSM_uncertainty.tif").is_file()
+    assert {path.suffix for path in (at_work / "changed").iterdir()} >= {".tif", ".gpkg", ".csv", ".qml"}
+
+
+def test_evaluating_scores_other_data_and_finds_doubtful_labels(at_work: Path) -> None:
+    follow("how-to/evaluate.md", lambda words: "--folds" not in words)
+    (run,) = (at_work / "outputs").glob("first_*")
+    assert {path.name for path in (run / "evaluations/new_sites").iterdir()} >= {"report.html", "errors"}
+    assert (at_work / "new_sites.html").is_file()
+    assert {path.name for path in (run / "suspects").iterdir()} >= {
+        *("suspects.html", "suspects.gpkg", "files_to_correct.txt", "label_next.csv")
+    }
+
+
+@pytest.mark.slow
+def test_labels_are_judged_by_models_that_have_not_seen_them(at_work: Path) -> None:
+    follow("how-to/evaluate.md", lambda words: "--folds" in words)
+    assert (at_work / "by_folds/suspects.html").is_file()
+
+
+@pytest.mark.slow
+def test_exported_files_answer_as_the_network(at_work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    follow("how-to/export.md")
+    assert capsys.readouterr().out.count("Checked ") == 3
+    assert list((at_work / "onnx_maps").glob("*_gaps.tif"))
+    (onnx,) = (at_work / "outputs").glob("pictures_*/model/model_qgis.onnx")
+    import onnxruntime
+
+    keys = onnxruntime.InferenceSession(str(onnx)).get_modelmeta().custom_metadata_map
+    page = (ROOT / "docs/how-to/export.md").read_text(encoding="utf-8")
+    table = page.partition("| key | value |")[2]
+    named = {name for row in re.findall(r"^\| (`.*?) \|", table, re.M) for name in re.findall(r"`(\w+)`", row)}
+    assert named - {"resolution"} <= set(keys)  # the invented pictures have no size on the ground
+    assert json.loads(keys["model_type"]) == "Segmentor"
+
+
+def test_a_run_is_gone_on_with_and_begun_anew_from_its_weights(at_work: Path) -> None:
+    done = follow("how-to/resume_and_steer.md", lambda words: words[0] == "train")
+    assert len(done) == 2
+    newest = RunFolder.open(Path(newest_run()))
+    assert newest.record.load()["parent"]["folder"].rpartition("/")[2].startswith("first")
+    (run,) = (at_work / "outputs").glob("first_*")
+    assert (run / "config_attempt_1.yaml").is_file()
+
+
+@pytest.mark.slow
+def test_a_run_at_work_is_steered(at_work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree("outputs")
+    words = ["train", "forest.yaml", "--experiment-name", "steered", "--epochs", "5000"]
+    train = subprocess.Popen([sys.executable, "-m", "maskwright", *words, *SMALL], stderr=subprocess.DEVNULL)
+    try:
+        give_up = time.monotonic() + 300
+        while not list(Path("outputs").glob("*/training_history.json")) and time.monotonic() < give_up:
+            time.sleep(0.2)
+        done = follow("how-to/resume_and_steer.md", lambda words: words[0] == "runs")
+        assert [words[1] for words in done] == ["pause", "continue", "checkpoint", "lr", "stop"]
+        train.wait(timeout=300)
+    finally:
+        train.kill()
+    run = RunFolder.open(Path(newest_run()))
+    assert run.record.status() == "stopped"
+    assert (run.checkpoints / "checkpoint_latest.pt").is_file()
+    assert "trains with a learning rate of 0.0005" in capsys.readouterr().out
+
+
+def test_the_shapes_of_a_run_are_planned_as_printed(at_work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = follow("how-to/shape_a_run.md")
+    assert all("--dry-run" in words for words in done)
+    assert "2 stages" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_runs_are_followed_explained_and_shared(at_work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    follow("how-to/trackers.md")
+    assert (at_work / "mlruns").is_dir()
+    assert list((at_work / "outputs").glob("*/wandb"))
+    assert (at_work / "kinds/benchmark.html").is_file()
+    assert (at_work / "activations.png").is_file()
+    assert list((at_work / "received").glob("*/report.html"))
 
 
 def test_every_name_that_earlier_systems_are_sent_to_exists() -> None:

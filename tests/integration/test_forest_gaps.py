@@ -211,6 +211,10 @@ def test_predict_starts_from_what_the_experiment_says(trained, fixed_run, tmp_pa
         "forest_DSM_gaps.tif",
         "forest_DSM_gaps.geojson",
         "forest_DSM_summary.json",
+        "forest_DSM_gap_sizes.csv",
+        "forest_DSM_gap_sizes.png",
+        "forest_DSM_gaps.qml",
+        "forest_DSM_probability.qml",
     }
     with (
         rasterio.open(tmp_path / "forest_DSM_gaps.tif") as gaps,

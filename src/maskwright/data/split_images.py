@@ -93,6 +93,9 @@ def build_image_split(
     if not scenes:
         raise DataError("There is no image to divide. Set data.folder or data.images.")
     notes: list[str] = []
+    least = _least_share(wish)
+    if not any((valid_share(scene.name, tile_px) >= least).any() for scene in scenes):
+        raise DataError(_no_tile_text(wish))
     if named is not None:
         part_of, more = _by_name(scenes, _units(scenes), named, wish, ids_of)
         notes += [*named.notes, *more]
@@ -125,7 +128,7 @@ def _tiles(
     """Kept tiles of each part, and images of which none is kept."""
     tiles: dict[str, list[Place]] = {part: [] for part in PARTS}
     unused = []
-    least = max(wish.min_valid - _ROUNDING, _ROUNDING)  # a tile without any pixel that counts is of no use
+    least = _least_share(wish)
     for scene in scenes:
         part = part_of.get(scene.name)
         if part is None:
@@ -392,10 +395,7 @@ def _refuse_empty(
     tiles: Mapping[str, Sequence[Place]], part_of: Mapping[str, str], wish: _Wish, named: NamedParts | None
 ) -> None:
     if not any(tiles.values()):
-        raise DataError(
-            f"No tile of {wish.tile_px} px has {wish.min_valid:.0%} of its pixels that count. Check data.nodata and "
-            "data.alpha, lower data.tiles.min_valid, or use smaller tiles (data.tiles.size_px)."
-        )
+        raise DataError(_no_tile_text(wish))
     needed = {part for part, share in wish.share_by_part.items() if share > 0} if named is None else {"train"}
     for part in PARTS:
         if (part in needed or part in part_of.values()) and not tiles[part]:
@@ -403,6 +403,17 @@ def _refuse_empty(
                 f"The part {part} of the split has no tile of {wish.tile_px} px with {wish.min_valid:.0%} of its "
                 "pixels that count. Put other images there, or lower data.tiles.min_valid."
             )
+
+
+def _least_share(wish: _Wish) -> float:
+    return max(wish.min_valid - _ROUNDING, _ROUNDING)  # a tile without any pixel that counts is of no use
+
+
+def _no_tile_text(wish: _Wish) -> str:
+    return (
+        f"No tile of {wish.tile_px} px has {wish.min_valid:.0%} of its pixels that count. Check data.nodata and "
+        "data.alpha, lower data.tiles.min_valid, or use smaller tiles (data.tiles.size_px)."
+    )
 
 
 def _too_few_text(units: int, images: int, needed: int, has_copies: bool) -> str:

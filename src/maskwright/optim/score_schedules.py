@@ -34,7 +34,6 @@ class ScoreSchedule(Schedule):
         monitor: The score that is waited for; None: whatever the caller decides by.
         mode: Whether lower or higher is better; ``auto``: by the name of the score.
         patience: Scores without improvement.
-        notes: What a person should know.
 
     Attributes:
         best: Best score so far; None before the first.

@@ -17,12 +17,14 @@ from maskwright.data.build import build_source, build_split_of, fit_normaliser
 from maskwright.data.sources.images import ImageScenes
 from maskwright.data.sources.rasters import HeightRasters
 from maskwright.data.splits import Split, assert_apart, read_manifest
+from maskwright.devices import choose_device
 from maskwright.errors import DataError
 from maskwright.tasks.build import AnyTask, build_task
 from maskwright.tracking.folder import find_runs
 from maskwright.workflows.unfinished import run_around
 
 if TYPE_CHECKING:
+    from maskwright.data.loaders import EvalLoader, TrainLoader
     from maskwright.data.sources.classes import Form
     from maskwright.types import Place
 
@@ -36,6 +38,7 @@ __all__ = [
     "column_shares",
     "data_fingerprint",
     "gap_shares",
+    "loaders_of",
     "require_gaps",
     "trained_heights",
 ]
@@ -169,6 +172,41 @@ def trained_heights(experiment: Experiment, task: HeightGapsTask) -> tuple[float
     if not experiment.model.conditioned:
         heights = task.heights_m
     return min(heights), max(heights)
+
+
+def loaders_of(parts: Parts, device: Any = None) -> tuple[TrainLoader, dict[str, EvalLoader]]:
+    """The loaders of a training of these parts: for training, and for ``val`` and ``test``.
+
+    Args:
+        parts: What the run is made of.
+        device: Where batches go; None: as the settings choose.
+    """
+    from maskwright.data.build import build_loaders
+
+    experiment = parts.experiment
+    return build_loaders(
+        experiment.data,
+        parts.source,
+        parts.split,
+        **_heights_asked(experiment),
+        seed=experiment.training.seed,
+        device=choose_device(experiment.training.device) if device is None else device,
+    )
+
+
+def _heights_asked(experiment: Experiment) -> dict[str, Any]:
+    """What the loaders ask of each tile: heights in metres, for the one task that is asked for heights."""
+    task = experiment.task
+    if not isinstance(task, HeightGapsTask):
+        return {}
+    # A network without condition answers all its heights at once, so every sample asks all of them.
+    fixed = not experiment.model.conditioned
+    return {
+        "heights_m": task.heights_m,
+        "train_heights_m": task.heights_m if fixed else (task.train_heights_m or task.heights_m),
+        "train_range_m": None if fixed else task.train_range_m,
+        "heights_per_sample": len(task.heights_m) if fixed else task.heights_per_sample,
+    }
 
 
 def data_fingerprint(source: AnySource) -> str:

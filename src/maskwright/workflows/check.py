@@ -41,10 +41,9 @@ from maskwright.data.splits import assert_apart
 from maskwright.devices import settle_process
 from maskwright.errors import MaskwrightError
 from maskwright.files import write_json, write_text
-from maskwright.workflows.assemble import Parts, assemble, gap_shares
+from maskwright.workflows.assemble import Parts, assemble, gap_shares, loaders_of
 from maskwright.workflows.check_eyes import AnySource, Eyes, Sample
 from maskwright.workflows.check_forecast import Forecast, forecast, forecast_findings
-from maskwright.workflows.dry_run import loaders_of
 from maskwright.workflows.init import draft_experiment
 from maskwright.workflows.init_heights import read_stored
 

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.pictures import AugmentedSample, augmented_sheet
-from maskwright.workflows.assemble import Parts
-from maskwright.workflows.dry_run import loaders_of
+from maskwright.workflows.assemble import Parts, loaders_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from maskwright.config import Experiment
 from maskwright.devices import choose_device, choose_precision, settle_process
-from maskwright.workflows.assemble import Parts, assemble
+from maskwright.workflows.assemble import Parts, assemble, loaders_of
 from maskwright.workflows.check_forecast import Forecast, forecast, forecast_findings
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from maskwright.data.loaders import EvalLoader, TrainLoader
     from maskwright.types import Batch
 
-__all__ = ["DryRun", "draw_batch", "dry_run", "loaders_of"]
+__all__ = ["DryRun", "draw_batch", "dry_run"]
 
 _MOST_DRAWN = 16
 
@@ -103,26 +102,6 @@ def dry_run(experiment: Experiment, out: Path | None = None, *, own_process: boo
         lines=(),
     )
     return _with_lines(dry, experiment)
-
-
-def loaders_of(parts: Parts) -> tuple[TrainLoader, dict[str, EvalLoader]]:
-    """The loaders a training of these parts would use."""
-    from maskwright.data.build import build_loaders
-
-    experiment, task = parts.experiment, parts.experiment.task
-    device = choose_device(experiment.training.device)
-    options: dict[str, Any] = {}
-    if task.kind == "height_gaps":
-        fixed = not experiment.model.conditioned
-        options = {
-            "heights_m": task.heights_m,
-            "train_heights_m": task.heights_m if fixed else (task.train_heights_m or task.heights_m),
-            "train_range_m": None if fixed else task.train_range_m,
-            "heights_per_sample": len(task.heights_m) if fixed else task.heights_per_sample,
-        }
-    return build_loaders(
-        experiment.data, parts.source, parts.split, seed=experiment.training.seed, device=device, **options
-    )
 
 
 def draw_batch(parts: Parts, batch: Batch) -> Image:

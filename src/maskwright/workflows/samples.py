@@ -128,9 +128,9 @@ def confusion_picture(columns: Sequence[str], meter: Any) -> Image | None:
     Returns:
         The chart; None for tasks without classes, and where nothing was counted.
     """
-    metrics = getattr(meter, "metrics", None)
-    if metrics is not None and metrics.matrices.ndim == 3:  # (N, K, K)
-        return matrix_chart({"": (columns, metrics.matrices.sum(axis=0))}) if len(metrics.matrices) else None
+    matrices = getattr(getattr(meter, "metrics", None), "matrices", None)
+    if matrices is not None and matrices.ndim == 3:  # (N, K, K)
+        return matrix_chart({"": (columns, matrices.sum(axis=0))}) if len(matrices) else None
     counts = getattr(meter, "counts", None)
     if counts is None or not len(counts):
         return None

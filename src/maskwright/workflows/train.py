@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskwright.config import Experiment, HeightGapsTask, load_experiment, save_experiment
+from maskwright.config import Experiment, load_experiment, save_experiment
 from maskwright.devices import choose_device, choose_precision, seed_everything, settle_process
 from maskwright.errors import MaskwrightError, RunError
 from maskwright.files import json_text, write_json, write_text
@@ -20,7 +20,7 @@ from maskwright.tracking.control import ControlFolder
 from maskwright.tracking.environment import describe_environment
 from maskwright.tracking.folder import RunFolder
 from maskwright.tracking.lock import hold_run
-from maskwright.workflows.assemble import Parts, assemble, data_fingerprint
+from maskwright.workflows.assemble import Parts, assemble, data_fingerprint, loaders_of
 from maskwright.workflows.budget import within_budget
 from maskwright.workflows.evaluate import Evaluation, Progress, evaluate_part
 from maskwright.workflows.last_lines import last_lines
@@ -243,20 +243,12 @@ def build_trainer(
         device: A torch device.
         callbacks: Further watchers.
     """
-    from maskwright.data.build import build_loaders
     from maskwright.training import Trainer
     from maskwright.workflows.run_pages import BestModel, RunReport
     from maskwright.workflows.samples import Samples
 
     experiment = parts.experiment
-    train_loader, eval_loaders = build_loaders(
-        experiment.data,
-        parts.source,
-        parts.split,
-        **_heights_asked(experiment),
-        seed=experiment.training.seed,
-        device=device,
-    )
+    train_loader, eval_loaders = loaders_of(parts, device)
     network = experiment.model
     if folder is not None and any(folder.checkpoints.glob("checkpoint_*.pt")):
         network = network.bare()  # its weights come from the checkpoint; those it began with may be gone by now
@@ -287,21 +279,6 @@ def build_trainer(
         callbacks=[*pages, *callbacks],
     )
     return trainer, (train_loader, eval_loaders)
-
-
-def _heights_asked(experiment: Experiment) -> dict[str, Any]:
-    """What the loaders ask of each tile: heights in metres, for the one task that is asked for heights."""
-    task = experiment.task
-    if not isinstance(task, HeightGapsTask):
-        return {}
-    # A network without condition answers all its heights at once, so every sample asks all of them.
-    fixed = not experiment.model.conditioned
-    return {
-        "heights_m": task.heights_m,
-        "train_heights_m": task.heights_m if fixed else (task.train_heights_m or task.heights_m),
-        "train_range_m": None if fixed else task.train_range_m,
-        "heights_per_sample": len(task.heights_m) if fixed else task.heights_per_sample,
-    }
 
 
 def _finish(
