@@ -227,7 +227,7 @@ def _droppath(value: Any, flat: _Flat) -> _Settings:
     probabilities = (flat.get("droppath_start_prob"), flat.get("droppath_final_prob"))
     wanted = flat.get("use_droppath", any(not _is_off(probability) for probability in probabilities))
     if not _is_off(wanted):
-        raise _NoPlaceError("there is no stochastic depth; model.dropout is what comes closest")
+        raise _NoPlaceError("set model.drop_path of a residual network, and training.drop_path for how it rises")
     return {}
 
 
