@@ -232,7 +232,12 @@ def assert_same(one: Any, other: Any, where: str = "state") -> None:
         assert one == other, where
 
 
-@pytest.mark.parametrize("name", CASES)
+_LONG = ("two workers", "three workers")  # starting processes after every kill takes a minute
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in _LONG else []) for name in CASES]
+)
 def test_a_run_killed_wherever_it_hurts_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     untouched, killed = RunFolder.create(tmp_path, "untouched"), RunFolder.create(tmp_path, "killed")

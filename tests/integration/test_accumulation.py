@@ -160,6 +160,7 @@ def test_mixed_images_are_grouped_alike() -> None:
     check(of_experiment("quick"), mixed)
 
 
+@pytest.mark.slow
 def test_pieces_that_fit_into_memory_make_the_same_update_of_a_loss_over_the_batch() -> None:
     task = Binary(("thing",), of_experiment("defects"))
     big = [join(PIECES[0:3]), join(PIECES[3:6]), join(PIECES[6:7])]

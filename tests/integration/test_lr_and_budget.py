@@ -150,7 +150,7 @@ def test_epochs_that_are_said_take_the_place_of_the_plan_of_a_budget(
 
 def test_every_flag_of_train_sets_its_setting(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr("maskwright.workflows.train.train", lambda experiment, **_: seen.append(experiment) or 1 / 0)
+    monkeypatch.setattr("maskwright.workflows.shape.train", lambda experiment, **_: seen.append(experiment) or 1 / 0)
     flags = "--experiment-name flagged --lr 0.003 --batch-size 2 --epochs 7 --grad-accum 3 --mixed-precision --compile"
     flags += " --device cpu --val-frequency 2 --save-frequency 4 --minutes 9 --quiet"
     flags += f" --output-dir {config.parent / 'elsewhere'}"
