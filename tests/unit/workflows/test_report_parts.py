@@ -39,7 +39,7 @@ def test_what_was_asked_is_the_kinds_and_the_unusual_settings() -> None:
     rows = dict(asked_blocks(parts)[1].rows)
     assert rows["training.epochs"] == "7"
     assert rows["data.sites"] == "north"
-    assert rows["model.kind"] == "film_unet"
+    assert rows["model.kind"] == "height_cdf"
     assert rows["optim.schedule.kind"] == "onecycle"
     assert not {"training.accumulate", "tracking.mlflow"} & set(rows)
 
