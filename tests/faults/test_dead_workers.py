@@ -35,8 +35,7 @@ def test_a_worker_that_is_killed_stops_the_run_which_then_ends_with_the_same_bit
     tmp_path: Path, tally: Callable[..., None]
 ) -> None:
     killed = child(tmp_path, "killed")
-    # torch raises it wherever the run is when the signal comes: waiting for a batch, or inside a step or a callback.
-    assert "A loader process ended unexpectedly" in killed["error"] or "DataLoader worker" in killed["error"]
+    assert "A loader process ended unexpectedly" in killed["error"]
     assert "\n" not in killed["error"]
     assert killed["kinds"][-1] in ("error", "step")  # no error is saved from within an update, half done
     assert killed["digest"] == killed["alone"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from maskwright.data.loaders import explain_workers
 from maskwright.errors import TrainingError
 from maskwright.training.state import Note, TrainState
 from maskwright.training.updater import StepOutcome
@@ -126,6 +127,8 @@ class CallbackList:
             try:
                 getattr(callback, hook)(state, *arguments)
             except Exception as cause:
+                if isinstance(cause, RuntimeError) and explain_workers(cause) is not None:
+                    raise  # a data process died while we were here by chance; the loop says what it means
                 raise TrainingError(
                     f"Callback {type(callback).__name__} failed in {hook} (epoch {state.epoch + 1}, "
                     f"step {state.global_step}): {type(cause).__name__}: {cause}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from maskwright.errors import TrainingError
+from maskwright.errors import DataError, TrainingError
 from maskwright.training import Callback, CallbackList, fit
 
 Toy = Any
@@ -70,6 +72,26 @@ def test_an_error_in_a_callback_names_the_callback_the_hook_and_the_place(toy: T
         fit(state, toy.task, loader, loader, state.updater, CallbackList([Plotter()]), epochs=3)
     assert str(error.value) == "Callback Plotter failed in on_epoch_end (epoch 2, step 4): ValueError: no display"
     assert isinstance(error.value.__cause__, ValueError)
+
+
+def test_a_dead_data_process_that_torch_tells_of_inside_a_callback_is_no_fault_of_the_callback(toy: Toy) -> None:
+    class Struck(Callback):
+        def on_step_end(self, state: Any, outcome: Any) -> None:
+            raise RuntimeError("DataLoader worker (pid 4711) is killed by signal: Killed.")
+
+    state, loader = toy.state(), toy.loader(4)
+    with pytest.raises(DataError, match=r"A loader process ended unexpectedly \(DataLoader worker \(pid 4711\)"):
+        fit(state, toy.task, loader, loader, state.updater, CallbackList([Struck()]), epochs=1)
+
+
+def test_a_full_disk_inside_a_callback_is_not_taken_for_full_shared_memory(toy: Toy) -> None:
+    class Writer(Callback):
+        def on_step_end(self, state: Any, outcome: Any) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as os.write and os.fsync tell it, without a file
+
+    state, loader = toy.state(), toy.loader(4)
+    with pytest.raises(TrainingError, match="Callback Writer failed in on_step_end"):
+        fit(state, toy.task, loader, loader, state.updater, CallbackList([Writer()]), epochs=1)
 
 
 def test_callbacks_hear_of_an_error_before_it_is_raised_again_and_cannot_hide_it(toy: Toy) -> None:
