@@ -77,7 +77,6 @@ def test_only_a_few_windows_are_under_way() -> None:
             assert taken - label <= 3
 
 
-@pytest.mark.skipif("PYTEST_XDIST_WORKER" in os.environ, reason="a worker of pytest-xdist cannot be started again")
 @pytest.mark.parametrize(("processes", "threads"), [(1, 2), (2, 2)])
 def test_processes_answer_as_one_thread_does(processes: int, threads: int) -> None:
     with process_crew(doubled, processes, threads) as crew:
