@@ -21,7 +21,7 @@ GOALS = {1_000_000: (3.0, 500.0), 10_000_000: (10.0, None)}  # steps: seconds, M
 _OPEN = """
 import json, resource, sys, time
 began = time.perf_counter()
-from maskwright.tracking import EventOverview
+from maskwright.tracking.overview import EventOverview
 log = EventOverview(sys.argv[1])
 log.update()
 curve = log.steps.curve("loss")
