@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -15,14 +16,53 @@ from maskwright.errors import ShapeError
 from maskwright.pixels import IGNORE_INDEX
 from maskwright.types import Window
 
-__all__ = ["GapCounter", "gap_statistics", "stream_gap_statistics"]
+__all__ = ["GapCounter", "GapSizes", "gap_statistics", "stream_gap_statistics"]
 
 _BINS = ("<10", "10-50", "50-100", "100-500", ">=500")
 _BIN_EDGES_PX = (10, 50, 100, 500)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class GapSizes:
+    """How many gaps there are of each size. A country has millions of gaps and few sizes.
+
+    Attributes:
+        px: (n,) int64 pixels, rising.
+        gaps: (n,) int64, 1 or more: how many gaps have so many pixels.
+    """
+
+    px: np.ndarray
+    gaps: np.ndarray
+
+    @classmethod
+    def of(cls, areas_px: np.ndarray) -> GapSizes:
+        """Of gaps told one by one, (m,) pixels."""
+        px, gaps = np.unique(np.asarray(areas_px, np.int64), return_counts=True)
+        return cls(px, gaps.astype(np.int64))
+
+    def __add__(self, other: GapSizes) -> GapSizes:
+        """The gaps of both."""
+        px, place = np.unique(np.concatenate([self.px, other.px]), return_inverse=True)
+        gaps = np.zeros(len(px), np.int64)
+        np.add.at(gaps, place, np.concatenate([self.gaps, other.gaps]))
+        return GapSizes(px, gaps)
+
+    @property
+    def total(self) -> int:
+        """Number of gaps."""
+        return int(self.gaps.sum())
+
+    @property
+    def median_px(self) -> float:
+        """Size in the middle, the mean of the two there if their number is even; nan without gaps."""
+        if not len(self.px):
+            return float("nan")
+        middle = np.searchsorted(np.cumsum(self.gaps), [(self.total - 1) // 2, self.total // 2], side="right")
+        return float(self.px[middle].mean())
+
+
 class GapCounter:
-    """Counts the gaps of a raster that arrives in bands of rows, top to bottom; memory grows with the number of gaps.
+    """Counts the gaps of a raster that arrives in bands of rows, top to bottom; memory grows with its width alone.
 
     Gaps are joined over corners (8 neighbours), across bands too.
 
@@ -49,9 +89,9 @@ class GapCounter:
         for plane, values in zip(self._planes, mask, strict=True):
             plane.add(values)
 
-    def areas_px(self) -> tuple[np.ndarray, ...]:
-        """For each height the pixels of every gap so far, in no order of the map."""
-        return tuple(plane.areas_px() for plane in self._planes)
+    def sizes(self) -> tuple[GapSizes, ...]:
+        """For each height the sizes of the gaps so far."""
+        return tuple(plane.sizes() for plane in self._planes)
 
     def result(self) -> dict[str, Any]:
         """Everything counted so far, plain values that JSON takes.
@@ -112,12 +152,12 @@ def stream_gap_statistics(
 
 
 class _Plane:
-    """The gaps of one height: finished areas, and those that reach the last row seen."""
+    """The gaps of one height: the sizes of finished ones, and those that reach the last row seen."""
 
     def __init__(self) -> None:
         self.valid_px = 0
         self.gap_px = 0
-        self.finished: list[np.ndarray] = []
+        self.finished = GapSizes.of(np.zeros(0))
         self.open_label = np.zeros(0, np.int64)  # (W,) 0 none, else 1 + index into open_area
         self.open_area = np.zeros(0, np.int64)
 
@@ -137,13 +177,13 @@ class _Plane:
         total = np.bincount(gap_of, weights=pieces, minlength=gaps).astype(np.int64)
         reaches = label[-1] > 0
         still_open, open_label = np.unique(gap_of[label[-1][reaches] - 1 + above], return_inverse=True)
-        self.finished.append(np.delete(total, still_open))
+        self.finished += GapSizes.of(np.delete(total, still_open))
         self.open_label = np.zeros(len(reaches), np.int64)
         self.open_label[reaches] = open_label + 1
         self.open_area = total[still_open]
 
-    def areas_px(self) -> np.ndarray:
-        return np.concatenate([*self.finished, self.open_area]) if self.finished else self.open_area
+    def sizes(self) -> GapSizes:
+        return self.finished + GapSizes.of(self.open_area)
 
 
 def _touching(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
@@ -164,22 +204,23 @@ def _touching(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
 
 
 def _describe(plane: _Plane, pixel_area_m2: float) -> dict[str, Any]:
-    areas = plane.areas_px()
-    in_bins = np.bincount(np.digitize(areas, _BIN_EDGES_PX), minlength=len(_BINS))
+    sizes = plane.sizes()
+    in_bins = np.bincount(np.digitize(sizes.px, _BIN_EDGES_PX), weights=sizes.gaps, minlength=len(_BINS))
     area_m2 = None
-    if areas.size:
+    if sizes.total:
+        total_px = int((sizes.px * sizes.gaps).sum())
         area_m2 = {
-            "min": float(areas.min()) * pixel_area_m2,
-            "max": float(areas.max()) * pixel_area_m2,
-            "mean": float(areas.mean()) * pixel_area_m2,
-            "median": float(np.median(areas)) * pixel_area_m2,
-            "total": float(areas.sum()) * pixel_area_m2,
+            "min": float(sizes.px[0]) * pixel_area_m2,
+            "max": float(sizes.px[-1]) * pixel_area_m2,
+            "mean": total_px / sizes.total * pixel_area_m2,
+            "median": sizes.median_px * pixel_area_m2,
+            "total": total_px * pixel_area_m2,
         }
     return {
         "valid_px": plane.valid_px,
         "gap_px": plane.gap_px,
         "gap_share": plane.gap_px / plane.valid_px if plane.valid_px else None,
-        "gaps": int(areas.size),
+        "gaps": sizes.total,
         "area_m2": area_m2,
-        "histogram_px": dict(zip(_BINS, in_bins.tolist(), strict=True)),
+        "histogram_px": dict(zip(_BINS, in_bins.astype(int).tolist(), strict=True)),
     }

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import zeta
 
+from maskwright.data.gap_statistics import GapSizes
 from maskwright.errors import PredictionError
 from maskwright.files import explain_os_error, write_bytes
 from maskwright.pictures import line_chart
@@ -54,12 +55,18 @@ class PowerLaw:
 
 
 def fit_power_law(
-    sizes: npt.ArrayLike, *, discrete: bool, first_size: float | None = None, least: int = _LEAST_TAIL
+    sizes: npt.ArrayLike,
+    counts: npt.ArrayLike | None = None,
+    *,
+    discrete: bool,
+    first_size: float | None = None,
+    least: int = _LEAST_TAIL,
 ) -> PowerLaw | None:
     """The exponent and where the law begins.
 
     Args:
         sizes: (n,) larger than 0; whole numbers where ``discrete``.
+        counts: (n,) how often each of them occurs; unset: once.
         discrete: True for counts such as pixels, False for sizes that may have any value.
         first_size: Where the law begins; unset: where it then lies nearest to the sizes.
         least: So many sizes must follow it.
@@ -67,25 +74,28 @@ def fit_power_law(
     Returns:
         The law; None if there are too few sizes, or all of them are equal.
     """
-    ordered = np.sort(np.asarray(sizes, np.float64))
-    starts = np.unique(ordered) if first_size is None else np.array([first_size])
-    left = len(ordered) - np.searchsorted(ordered, starts)
+    values, place = np.unique(np.asarray(sizes, np.float64), return_inverse=True)
+    weights = None if counts is None else np.asarray(counts, np.float64)
+    often = np.bincount(place, weights=weights, minlength=len(values)).astype(np.float64)
+    starts = values if first_size is None else np.array([first_size])
+    left = np.append(np.cumsum(often[::-1])[::-1], 0.0)[np.searchsorted(values, starts)]
     starts = starts[left >= max(least, 2)]
     if len(starts) > _MOST_STARTS:
         starts = starts[np.unique(np.linspace(0, len(starts) - 1, _MOST_STARTS).round().astype(int))]
-    found = [_fitted(ordered[np.searchsorted(ordered, start) :], float(start), discrete) for start in starts]
+    firsts = np.searchsorted(values, starts)
+    found = [_fitted(values[at:], often[at:], float(start), discrete) for start, at in zip(starts, firsts, strict=True)]
     laws = [law for law in found if law is not None]
     return min(laws, key=lambda law: law.distance) if laws else None
 
 
-def fits_of_gaps(areas_px: Sequence[npt.NDArray[np.int64]], pixel_m2: float) -> list[dict[str, float] | None]:
+def fits_of_gaps(sizes: Sequence[GapSizes], pixel_m2: float) -> list[dict[str, float] | None]:
     """For each height the law of its gaps as plain values, ``first_size`` in square metres; None if there is none.
 
     Args:
-        areas_px: For each height (n,) pixels of every gap.
+        sizes: For each height.
         pixel_m2: Ground that a pixel covers.
     """
-    laws = [fit_power_law(areas, discrete=True) for areas in areas_px]
+    laws = [fit_power_law(each.px, each.gaps, discrete=True) for each in sizes]
     return [None if law is None else asdict(law) | {"first_size": law.first_size * pixel_m2} for law in laws]
 
 
@@ -93,7 +103,7 @@ def write_gap_sizes(
     table: Path,
     picture: Path,
     heights_m: Sequence[float],
-    areas_px: Sequence[npt.NDArray[np.int64]],
+    sizes: Sequence[GapSizes],
     pixel_m2: float,
     laws: Sequence[dict[str, float] | None],
 ) -> None:
@@ -103,7 +113,7 @@ def write_gap_sizes(
         table: CSV file.
         picture: PNG file.
         heights_m: K heights in metres.
-        areas_px: For each (n,) pixels of every gap.
+        sizes: For each.
         pixel_m2: Ground that a pixel covers.
         laws: As :func:`fits_of_gaps` gives them.
 
@@ -125,22 +135,21 @@ def write_gap_sizes(
             "law_from_m2",
         ]
     )
-    for height, areas, law in zip(heights_m, areas_px, laws, strict=True):
-        writer.writerows(_rows(float(height), areas, pixel_m2, law))
+    for height, each, law in zip(heights_m, sizes, laws, strict=True):
+        writer.writerows(_rows(float(height), each, pixel_m2, law))
     write_bytes(table, text.getvalue().encode("utf-8"), error=PredictionError)
     try:
-        _plot(heights_m, areas_px, pixel_m2, laws).save(picture, "PNG")
+        _plot(heights_m, sizes, pixel_m2, laws).save(picture, "PNG")
     except OSError as error:
         raise PredictionError(explain_os_error(error, picture)) from error
 
 
-def _fitted(tail: FloatArray, start: float, discrete: bool) -> PowerLaw | None:
-    """The law of sizes that all follow it."""
-    count, logs = len(tail), float(np.log(tail).sum())
-    values, firsts = np.unique(tail, return_index=True)
+def _fitted(values: FloatArray, often: FloatArray, start: float, discrete: bool) -> PowerLaw | None:
+    """The law of sizes that all follow it, rising, each so often."""
     if len(values) < 2:
         return None
-    share = 1 - firsts / count  # at least so large, in the data
+    count, logs = int(often.sum()), float((often * np.log(values)).sum())
+    share = np.cumsum(often[::-1])[::-1] / count  # at least so large, in the data
     if discrete:
         exponent = float(
             minimize_scalar(
@@ -164,36 +173,35 @@ def _fitted(tail: FloatArray, start: float, discrete: bool) -> PowerLaw | None:
     return PowerLaw(float(exponent), float(error), start, count, float(apart.max()))
 
 
-def _rows(
-    height: float, areas: npt.NDArray[np.int64], pixel_m2: float, law: dict[str, float] | None
-) -> list[list[Any]]:
+def _rows(height: float, sizes: GapSizes, pixel_m2: float, law: dict[str, float] | None) -> list[list[Any]]:
     fit: list[Any] = ["", "", ""]
     if law is not None:
         fit = [round(law["exponent"], 4), round(law["standard_error"], 4), law["first_size"]]
-    classes = int(areas.max()).bit_length() if areas.size else 0
+    classes = int(sizes.px[-1]).bit_length() if sizes.total else 0
     rows = []
     for power in range(classes):
         low, high = 2**power, 2 ** (power + 1)
-        inside, beyond = int(((areas >= low) & (areas < high)).sum()), int((areas >= low).sum())
-        share = round(inside / areas.size, 6)
+        beyond = int(sizes.gaps[sizes.px >= low].sum())
+        inside = beyond - int(sizes.gaps[sizes.px >= high].sum())
+        share = round(inside / sizes.total, 6)
         rows.append([height, low * pixel_m2, high * pixel_m2, inside, share, beyond, *fit])
     return rows
 
 
 def _plot(
     heights_m: Sequence[float],
-    areas_px: Sequence[npt.NDArray[np.int64]],
+    sizes: Sequence[GapSizes],
     pixel_m2: float,
     laws: Sequence[dict[str, float] | None],
 ) -> Any:
     """Share of the gaps that are at least so large, over their size, both logarithmic; dashes are the laws."""
-    most = max((int(areas.max()) for areas in areas_px if areas.size), default=1)
+    most = max((int(each.px[-1]) for each in sizes if each.total), default=1)
     positions = np.unique(np.geomspace(1, max(most, 2), _POINTS).round()) * pixel_m2
     curves: dict[str, list[float | None]] = {}
-    for height, areas, law in zip(heights_m, areas_px, laws, strict=True):
-        ordered = np.sort(areas) * pixel_m2
-        beyond = len(ordered) - np.searchsorted(ordered, positions * (1 - 1e-9))
-        share = beyond / max(len(ordered), 1)
+    for height, each, law in zip(heights_m, sizes, laws, strict=True):
+        smaller = np.append(0, np.cumsum(each.gaps))
+        beyond = each.total - smaller[np.searchsorted(each.px * pixel_m2, positions * (1 - 1e-9))]
+        share = beyond / max(each.total, 1)
         curves[f"{height:g} m"] = [float(value) if value > 0 else None for value in share]
         if law is not None:
             at_start = float(np.interp(law["first_size"], positions, share))

@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 BLOCK_PX = 512
+_CACHE_BYTES = 4 * 2**20
 
 
 class RowWriter:
@@ -193,7 +194,9 @@ def copy_to_cog(source: Path, path: Path, *, resampling: str) -> None:
         PredictionError: If the file cannot be written whole.
     """
     try:
-        with warnings.catch_warnings():
+        with open_raster(source) as rows:  # GDAL makes a row of blocks at once
+            block_bytes = rows.width * BLOCK_PX * sum(np.dtype(dtype).itemsize for dtype in rows.dtypes)
+        with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES + block_bytes):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             rasterio.shutil.copy(
                 source,

@@ -17,7 +17,6 @@ from maskwright.data.sources.alignment import differences
 from maskwright.data.sources.height_file import read_header
 from maskwright.errors import DataError, PredictionError
 from maskwright.prediction.banded import SceneBands
-from maskwright.prediction.geotiff import BLOCK_PX
 from maskwright.prediction.outputs import Progress
 from maskwright.prediction.overlay import Thumbnail
 from maskwright.prediction.resample import Rescale, plan_rescale, scaled_heights
@@ -204,11 +203,10 @@ class HeightRange:
         return ()
 
 
-def cache_bytes(files: Sequence[HeightFile], heights: int) -> int:
-    """What GDAL may keep: a row of blocks of what is read or of what is written; its default grows with the raster."""
-    width = files[0].grid.width
-    read = sum(width * file.block_rows * np.dtype(file.header.dtype).itemsize for file in files)
-    return _CACHE_BYTES + max(read, width * BLOCK_PX * 4 * heights)
+def cache_bytes(files: Sequence[HeightFile]) -> int:
+    """What GDAL may keep of what is read: a row of blocks. Its default is a share of the machine's memory."""
+    rows = (file.grid.width * file.block_rows * np.dtype(file.header.dtype).itemsize for file in files)
+    return _CACHE_BYTES + sum(rows)
 
 
 def _require_one_grid(files: Sequence[HeightFile]) -> None:

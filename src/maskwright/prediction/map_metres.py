@@ -50,7 +50,7 @@ def map_metres(
     with ExitStack() as stack:
         files = open_rasters(stack, predictor, paths, nodata, resample=settings.resample)
         stem, grid = paths[0].stem, files[0].grid
-        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=cache_bytes(files, 1)))
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=cache_bytes(files)))
         needed = bytes_on_disk(grid.height * grid.width * (1 + (settings.uncertainty != "none")), 4, 4)
         identity = identity_of(predictor, paths, (), settings, nodata=[file.nodata_used for file in files])
         staged = stack.enter_context(staging(out_dir, stem, needed, identity))

@@ -86,7 +86,7 @@ def map_raster(
     with ExitStack() as stack:
         files = open_rasters(stack, predictor, paths, nodata, resample=settings.resample)
         job = _Job(predictor, files, out_dir, heights_m, settings, progress or silent)
-        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=cache_bytes(files, len(heights_m))))
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=cache_bytes(files)))
         identity = identity_of(predictor, paths, heights_m, settings, nodata=[file.nodata_used for file in files])
         staged = stack.enter_context(staging(out_dir, paths[0].stem, job.bytes_needed, identity))
         result = job.run(staged, started)
@@ -243,8 +243,8 @@ class _Job:
                 codes = mask.read(window=((row, min(row + step, mask.height)), (0, mask.width)))
                 counter.add(codes)
                 self.thumbnail.add_mask(row, codes)
-        self.areas_px = counter.areas_px()
-        self.laws = fits_of_gaps(self.areas_px, pixel_area_m2(self.grid))
+        self.sizes = counter.sizes()
+        self.laws = fits_of_gaps(self.sizes, pixel_area_m2(self.grid))
         rows = zip(counter.result()["heights"], self.laws, strict=True)
         return tuple({**row, "size_exponent": law} for row, law in rows)
 
@@ -278,7 +278,7 @@ class _Job:
             files["gap_sizes"] = folder / f"{self.stem}_gap_sizes.csv"
             files["gap_size_plot"] = folder / f"{self.stem}_gap_sizes.png"
             own = files["gap_sizes"], files["gap_size_plot"]
-            write_gap_sizes(*own, self.heights_m, self.areas_px, pixel_area_m2(self.grid), self.laws)
+            write_gap_sizes(*own, self.heights_m, self.sizes, pixel_area_m2(self.grid), self.laws)
         if settings.qgis_style:
             files["style"] = folder / f"{self.stem}_gaps.qml"
             gap_style(files["style"], self.heights_m)

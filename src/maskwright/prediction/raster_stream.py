@@ -25,12 +25,13 @@ import torch
 from maskwright.prediction.blending import RingBuffer, WindowAxis
 from maskwright.prediction.crew import Crew, in_order
 
-__all__ = ["PORTION_ROWS", "Band", "InputStrip", "SceneRows", "stream"]
+__all__ = ["Band", "InputStrip", "SceneRows", "stream"]
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
-PORTION_ROWS = 64
+_PORTION_PX = 2**18  # read or finished at once; several of them wait, and small ones leave no holes in the memory
+_PORTION_ROWS = (8, 64)
 _PORTIONS_AHEAD = 3
 
 
@@ -86,7 +87,7 @@ class InputStrip:
         self._start = self._stop = 0
         self._thread = ThreadPoolExecutor(1, "reader")
         stops = [0, *(stop for _, stop in moves)]
-        self._ahead = (portion for start, stop in pairwise(stops) for portion in _portions(start, stop))
+        self._ahead = (portion for start, stop in pairwise(stops) for portion in _portions(start, stop, width))
         self._coming: deque[tuple[int, int, Future[tuple[FloatArray, BoolArray]]]] = deque()
         self._read_ahead()
 
@@ -154,7 +155,7 @@ def stream(
 
     def finish(index: int) -> Iterator[Band]:
         (start, stop), valid = finished[index], valids.popleft()
-        for first, last in _portions(start, stop):
+        for first, last in _portions(start, stop, cols.length):
             probs = ring.take(first, last)
             skip = min(max(0, first_row - first), last - first)
             if skip < last - first:
@@ -175,10 +176,11 @@ def stream(
     yield from finish(done)
 
 
-def _portions(start: int, stop: int) -> Iterator[tuple[int, int]]:
+def _portions(start: int, stop: int, width: int) -> Iterator[tuple[int, int]]:
     """The rows in portions: what is read or finished at once is a copy, and copies of whole windows would add up."""
-    for first in range(start, stop, PORTION_ROWS):
-        yield first, min(first + PORTION_ROWS, stop)
+    rows = min(max(_PORTION_PX // width, _PORTION_ROWS[0]), _PORTION_ROWS[1])
+    for first in range(start, stop, rows):
+        yield first, min(first + rows, stop)
 
 
 def _windows(

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from maskwright.data.gap_statistics import GapCounter, gap_statistics, stream_gap_statistics
+from maskwright.data.gap_statistics import GapCounter, GapSizes, gap_statistics, stream_gap_statistics
 from maskwright.errors import ShapeError
 from maskwright.types import Window
 
@@ -83,3 +84,22 @@ def test_a_scene_without_a_valid_pixel_has_no_share() -> None:
 def test_a_mask_with_the_wrong_number_of_planes_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"expected \(2, rows, columns\)"):
         GapCounter((5.0, 10.0), 1.0).add(np.zeros((3, 4, 4), np.uint8))
+
+
+def test_sizes_of_gaps_add_up_and_know_their_middle() -> None:
+    sizes = GapSizes.of(np.array([4, 1, 4])) + GapSizes.of(np.array([2, 1, 9, 1]))
+    assert (sizes.px.tolist(), sizes.gaps.tolist(), sizes.total) == ([1, 2, 4, 9], [3, 1, 2, 1], 7)
+    assert sizes.median_px == 2.0  # 1 1 1 2 4 4 9
+    assert (sizes + GapSizes.of(np.array([3]))).median_px == 2.5
+    assert math.isnan(GapSizes.of(np.zeros(0)).median_px)
+
+
+def test_a_counter_remembers_sizes_and_not_gaps() -> None:
+    band = np.zeros((1, 40, 60), np.uint8)
+    band[0, ::2, ::3] = 1  # 400 gaps of one pixel
+    counter = GapCounter((5.0,), 1.0)
+    for _ in range(20):
+        counter.add(band)
+        counter.add(np.zeros((1, 1, 60), np.uint8))
+    (sizes,) = counter.sizes()
+    assert (sizes.px.tolist(), sizes.gaps.tolist()) == ([1], [8000])

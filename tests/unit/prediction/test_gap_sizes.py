@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
+from maskwright.data.gap_statistics import GapSizes
 from maskwright.prediction.gap_sizes import fit_power_law, fits_of_gaps, write_gap_sizes
 
 
@@ -51,8 +52,20 @@ def test_what_says_nothing_about_an_exponent_gives_none(sizes: np.ndarray) -> No
     assert fit_power_law(sizes, discrete=True) is None
 
 
+@pytest.mark.parametrize("discrete", [True, False])
+def test_sizes_told_with_their_counts_give_the_law_of_sizes_told_one_by_one(discrete: bool) -> None:
+    sizes = stats.zipf(2.2).rvs(3000, random_state=np.random.default_rng(6))
+    values, counts = np.unique(sizes, return_counts=True)
+    together, apart = (
+        fit_power_law(values, counts, discrete=discrete),
+        fit_power_law(sizes, discrete=discrete),
+    )
+    assert together is not None
+    assert together == apart
+
+
 def test_the_table_counts_gaps_in_classes_that_double(tmp_path: Path) -> None:
-    areas = [np.array([1, 1, 2, 3, 9]), np.array([], np.int64)]
+    areas = [GapSizes.of(np.array([1, 1, 2, 3, 9])), GapSizes.of(np.array([], np.int64))]
     laws = fits_of_gaps(areas, 0.25)
     assert laws == [None, None]
     write_gap_sizes(tmp_path / "sizes.csv", tmp_path / "sizes.png", (5.0, 10.0), areas, 0.25, laws)
@@ -68,7 +81,7 @@ def test_the_table_counts_gaps_in_classes_that_double(tmp_path: Path) -> None:
 
 
 def test_the_law_of_gaps_begins_at_an_area_on_the_ground(tmp_path: Path) -> None:
-    areas = [stats.zipf(2.2).rvs(3000, random_state=np.random.default_rng(5))]
+    areas = [GapSizes.of(stats.zipf(2.2).rvs(3000, random_state=np.random.default_rng(5)))]
     (law,) = fits_of_gaps(areas, 4.0)
     assert law is not None
     assert law["first_size"] % 4.0 == 0

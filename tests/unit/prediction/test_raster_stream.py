@@ -112,7 +112,7 @@ def test_windows_without_a_valid_pixel_never_reach_the_network() -> None:
 def test_rows_are_read_and_finished_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     field = _field(61, 20)
     whole = _whole(_Scene(field))
-    monkeypatch.setattr(raster_stream, "PORTION_ROWS", 3)
+    monkeypatch.setattr(raster_stream, "_PORTION_ROWS", (3, 3))
     scene = _Scene(field)
     np.testing.assert_array_equal(_whole(scene), whole)
     assert scene.asked == list(range(61))
