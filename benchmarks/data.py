@@ -6,17 +6,19 @@ are not. The peers live in an environment of their own: ``make bench-setup``, th
     .venv-bench/bin/python benchmarks/data.py windows --size 8192
     .venv-bench/bin/python benchmarks/data.py augment
 
-Measured 2026-11-21 on 2 cores of an AMD EPYC (Zen 5), otherwise idle; torchgeo 0.8.1, albumentations 2.0.8, kornia 0.9;
-8192 x 8192 px, windows and tiles of 256 px. DEFLATE without predictor, and with GDAL's predictor for floats (3). A
-third run without predictor gave TorchGeo 372 windows/s and so the ratio 110 for bare windows: its speed varies most.
+Measured 2026-11-21 on 2 cores of an AMD EPYC (Zen 5), other work below a fifth of a core; torchgeo 0.8.1,
+albumentations 2.0.8, kornia 0.9; 8192 x 8192 px, windows and tiles of 256 px. DEFLATE without predictor, with GDAL's
+predictor for floats (3), and without predictor where GDAL may keep a quarter of the raster (GDAL_CACHEMAX=64): by
+default it keeps all of it, as it could not with a raster that is larger than the memory. TorchGeo's speed varies most
+from run to run; earlier ones gave 110 to 161 for bare windows.
 
-    windows/s, predictor 1 / 3                          ratio        images/s, 1 and 3 bands            ratio
-    TorchGeo RandomGeoSampler        294 /   267      1 /   1        albumentations     1598 / 619   1.00 / 1.00
-    rasterio, opened each time       401 /   257    1.4 / 1.0        torchvision v2      490 / 356   0.31 / 0.57
-    rasterio, kept open              457 /   427    1.6 / 1.6        kornia              257 / 188   0.16 / 0.30
-    numpy memory map               43796 / 45179    149 / 169        Maskwright         1766 / 794   1.10 / 1.28
-    Maskwright, bare windows       41878 / 43089    142 / 161
-    Maskwright, finished batches   10666 / 12296     36 /  46        decoding, once: 117 / 90 Mpx/s
+    windows/s, predictor 1 / 3 / 1 with 64 MB    ratio            images/s, 1 and 3 bands            ratio
+    TorchGeo            156 /   201 /   271        1 /   1 /   1  albumentations     1598 / 619   1.00 / 1.00
+    rasterio, opened    362 /   209 /   381      2.3 / 1.0 / 1.4  torchvision v2      490 / 356   0.31 / 0.57
+    rasterio, kept open 571 /   489 /   669      3.7 / 2.4 / 2.5  kornia              257 / 188   0.16 / 0.30
+    numpy memory map  35020 / 35561 / 40044      225 / 177 / 148  Maskwright         1766 / 794   1.10 / 1.28
+    bare windows      36553 / 35354 / 39543      234 / 176 / 146
+    finished batches   7754 /  7522 / 12851       50 /  37 /  47  decoding, once: 94 / 73 / 104 Mpx/s (117 alone)
 """
 
 from __future__ import annotations
