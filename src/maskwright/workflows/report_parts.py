@@ -107,8 +107,11 @@ def reproduce_blocks(folder: RunFolder, parts: Parts) -> list[Block]:
     record = folder.record.load()
     environment = record.get("environment", {})
     versions = environment.get("versions", {})
+    parent = record.get("parent")
     facts = {
         "seed": parts.experiment.training.seed,
+        "weights at the start": parent
+        and f"{parent['checkpoint']} of {parent['folder']}, sha256 {parent['sha256'][:12]}",
         "split": f"seed {parts.split.seed}, kept in {folder.splits.name}",
         "data": record.get("data"),
         "device": f"{record.get('device')}, {record.get('precision')}, {environment.get('cpu')}",

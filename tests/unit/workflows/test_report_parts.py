@@ -91,6 +91,15 @@ def test_how_to_reproduce_names_the_command_the_seed_and_the_packages(tmp_path: 
         assert said in page_text
 
 
+def test_how_to_reproduce_names_the_weights_a_run_began_with(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "gaps")
+    parts = parts_of({"train": []}, {})
+    parts.experiment = experiment()
+    assert "weights at the start" not in text_of(reproduce_blocks(folder, parts))
+    folder.record.update(parent={"folder": "runs/first", "checkpoint": "checkpoints/best.pt", "sha256": "ab" * 32})
+    assert "checkpoints/best.pt of runs/first, sha256 abababababab" in text_of(reproduce_blocks(folder, parts))
+
+
 def test_the_page_repeats_what_the_doctor_found(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "gaps")
     folder.config.write_text("data: {loader: {batch_size: 2}}\nmodel: {kind: unet, norm: batch}\n")
