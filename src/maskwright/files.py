@@ -186,7 +186,8 @@ def json_text(obj: object, *, indent: int | None = None) -> str:
 def parse_json(text: str | bytes) -> Any:
     """The inverse of :func:`json_text`. Raises ValueError if ``text`` is not JSON."""
     try:
-        return _restored(json.loads(text))
+        value = json.loads(text)
+        return _restored(value) if _may_hold_not_finite(text) else value
     except RecursionError as cause:
         raise ValueError("nested too deeply") from cause
 
@@ -217,6 +218,13 @@ def _plain(value: object, where: str) -> object:
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # numpy and torch scalars, without importing them
         return _plain(value.item(), where)
     raise TypeError(f"{where} is a {type(value).__name__}, which JSON cannot hold")
+
+
+def _may_hold_not_finite(text: str | bytes) -> bool:
+    """Whether a value must be looked at closer; logs hold millions of rows without any."""
+    if isinstance(text, bytes):
+        return b"NaN" in text or b"Infinity" in text or b"\\u" in text
+    return "NaN" in text or "Infinity" in text or "\\u" in text
 
 
 def _restored(value: Any) -> Any:

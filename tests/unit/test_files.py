@@ -280,3 +280,15 @@ def test_a_lock_is_exclusive_between_threads(tmp_path: Path) -> None:
 def test_a_lock_where_nothing_can_be_written_is_explained(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="could not be written"), files.FileLock(tmp_path / "missing" / "lock"):
         pass
+
+
+@pytest.mark.parametrize("text", ['{"a": "NaN"}', b'["NaN"]', '{"a": ["\\u004eaN"]}', b'{"a": NaN}'])
+def test_what_is_no_number_is_found_however_it_is_written(text: str | bytes) -> None:
+    value = files.parse_json(text)
+    found = value["a"] if isinstance(value, dict) else value
+    assert math.isnan(found[0] if isinstance(found, list) else found)
+
+
+def test_infinities_come_back_from_text_and_bytes() -> None:
+    assert files.parse_json('{"a": "-Infinity"}') == {"a": -math.inf}
+    assert files.parse_json(b'{"a": {"b": "Infinity"}, "c": "Nan"}') == {"a": {"b": math.inf}, "c": "Nan"}
