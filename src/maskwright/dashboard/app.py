@@ -11,8 +11,8 @@ from PIL import Image
 from streamlit.navigation.page import StreamlitPage
 
 from maskwright.dashboard.pages import checkpoints, compare, live, logs, settings, system
-from maskwright.dashboard.runs import RunShelf, RunSummary
 from maskwright.dashboard.view import View
+from maskwright.tracking.shelf import RunShelf, RunSummary
 
 __all__ = ["PAGES", "choose_run", "show"]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from maskwright.dashboard.facts import score_name
 from maskwright.pictures.colors import CATEGORICAL, MUTED, hex_color, series_colors
+from maskwright.tracking.facts import score_name
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from maskwright.dashboard.facts import best_epoch, clock_text, number_text, score_name, size_text
 from maskwright.tracking import RunFolder
+from maskwright.tracking.facts import best_epoch, checkpoint_words, clock_text, number_text, score_name, size_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from maskwright.dashboard.runs import Snapshot
+    from maskwright.tracking.shelf import Snapshot
 
 __all__ = [
-    "ScoreGroups",
     "checkpoint_frame",
     "comparison_frame",
     "event_frame",
@@ -28,35 +25,11 @@ __all__ = [
     "log_tail",
     "measured_frame",
     "metadata_frame",
-    "score_groups",
     "settings_difference",
     "settings_of",
 ]
 
-_NO_SCORES = ("epoch", "global_step", "elapsed_s")
-_HEIGHT = re.compile(r"(\d+(?:\.\d+)?)m")
 _TAIL = 1 << 18  # bytes of the log that are looked at
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreGroups:
-    """The keys of a history by what they are.
-
-    Attributes:
-        losses: ``train/loss``, ``val/loss``.
-        terms: Parts of the loss, ``train/loss/dice``.
-        weights: Factors of the parts, ``train/loss_weight/dice``.
-        rates: ``lr/0`` ...
-        scores: Scores without a column, ``val/iou``.
-        columns: Scores by height or class: ``val/iou`` to its keys, lowest height first.
-    """
-
-    losses: tuple[str, ...]
-    terms: tuple[str, ...]
-    weights: tuple[str, ...]
-    rates: tuple[str, ...]
-    scores: tuple[str, ...]
-    columns: Mapping[str, tuple[str, ...]]
 
 
 def history_frame(history: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -68,29 +41,6 @@ def history_frame(history: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         for entry in history
     ]
     return pd.DataFrame(rows) if rows else pd.DataFrame({"epoch": pd.Series(dtype="int64")})
-
-
-def score_groups(names: Sequence[str]) -> ScoreGroups:
-    """Sort the names of a history."""
-    plain = [name for name in names if name not in _NO_SCORES]
-    columns: dict[str, list[str]] = {}
-    for name in plain:
-        if "@" in name:
-            columns.setdefault(name.partition("@")[0], []).append(name)
-    taken = [name for name in plain if "@" in name or name.startswith("lr/")]
-    losses = [name for name in plain if name.endswith("/loss")]
-    terms = [name for name in plain if "/loss/" in name]
-    weights = [name for name in plain if "/loss_weight/" in name]
-    rates = [name for name in plain if name.startswith("lr/")]
-    rest = set(taken) | set(losses) | set(terms) | set(weights)
-    return ScoreGroups(
-        tuple(losses),
-        tuple(terms),
-        tuple(weights),
-        tuple(rates),
-        tuple(name for name in plain if name not in rest),
-        {name: tuple(sorted(keys, key=_column_order)) for name, keys in columns.items()},
-    )
 
 
 def checkpoint_frame(run: Snapshot, verified: Mapping[str, str]) -> pd.DataFrame:
@@ -108,7 +58,7 @@ def checkpoint_frame(run: Snapshot, verified: Mapping[str, str]) -> pd.DataFrame
         rows.append(
             {
                 "file": record.file,
-                "what": ", ".join(_what(run, record.file, record.tag, record.kind)),
+                "what": ", ".join(checkpoint_words(run.manifest, record)),
                 "epoch": record.epoch,
                 "updates": record.global_step,
                 run.manifest.monitor or "score": record.scores.get(run.manifest.monitor or ""),
@@ -240,12 +190,6 @@ def log_tail(path: Path, count: int, containing: str = "") -> list[str]:
     return [line for line in text.splitlines() if containing.lower() in line.lower()][-count:]
 
 
-def _what(run: Snapshot, file: str, tag: str, kind: str) -> list[str]:
-    marks = ["best"] if file == run.manifest.best else []
-    marks += ["newest"] if run.manifest.latest is not None and file == run.manifest.latest.file else []
-    return list(dict.fromkeys([*marks, *([tag] if tag not in ("", "latest", "best") else []), kind]))
-
-
 def _measured(run: str, score: str, column: str, value: object, interval: object) -> dict[str, Any]:
     ends = interval if isinstance(interval, list) and len(interval) == 2 and all(map(_is_number, interval)) else None
     return {
@@ -258,11 +202,6 @@ def _measured(run: str, score: str, column: str, value: object, interval: object
 
 def _column(row: Mapping[str, Any]) -> str:
     return str(row["column"]) if "column" in row else f"{row['height_m']:g} m"
-
-
-def _column_order(key: str) -> tuple[float, str]:
-    height = _HEIGHT.fullmatch(key.partition("@")[2])
-    return (float(height[1]), "") if height else (0.0, "")
 
 
 def _values(row: Mapping[str, Any]) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 
 import streamlit as st
 
-from maskwright.dashboard.facts import Facts
-from maskwright.dashboard.processes import Started, resume_command, start, train_command
-from maskwright.dashboard.runs import Snapshot
 from maskwright.dashboard.view import View, confirmed
 from maskwright.errors import MaskwrightError
 from maskwright.tracking import ControlFolder, RunFolder
+from maskwright.tracking.facts import Facts
+from maskwright.tracking.processes import Started, resume_command, start, train_command
+from maskwright.tracking.shelf import Snapshot
 
 __all__ = ["begin", "show_started", "start_file", "steer"]
 

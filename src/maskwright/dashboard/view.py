@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from maskwright.dashboard.runs import RunShelf, Snapshot
+from maskwright.tracking.shelf import RunShelf, Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd

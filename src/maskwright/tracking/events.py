@@ -21,6 +21,7 @@ __all__ = ["EventLog", "EventTail", "read_events", "without_superseded"]
 _log = logging.getLogger(__name__)
 
 _KEPT_ROWS = 1000
+_LONGEST_ROW = 1 << 20  # bytes
 
 
 class EventLog:
@@ -101,6 +102,14 @@ class EventTail:
         self.path = Path(path)
         self.torn = 0
         self._offset = 0
+
+    def skip(self) -> None:
+        """Pass over what was written so far; the next call of :meth:`read` gives what comes after."""
+        if self.path.exists():
+            with open(self.path, "rb") as file:
+                end = file.seek(0, os.SEEK_END)
+                file.seek(max(end - _LONGEST_ROW, 0))
+                self._offset = end - len(file.read().rpartition(b"\n")[2])
 
     def read(self) -> list[dict[str, Any]]:
         """The rows written since the last call; a line still being written waits for the next one."""

@@ -4,23 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from maskwright.config import field_specs, load_experiment, presets
-from maskwright.config.experiment import Experiment
-from maskwright.dashboard.drafts import (
-    Draft,
-    check_draft,
-    form_groups,
-    form_values,
-    read_base,
-    sources,
-    value_from_text,
-    write_draft,
-)
-from maskwright.errors import ConfigError
+from maskwright.config import presets
+from maskwright.dashboard.drafts import sources
 
-from .conftest import make_run
-
-SPECS = {spec.path: spec for spec in field_specs(Experiment)}
+from ..conftest import make_run
 
 
 def test_a_new_experiment_begins_with_the_run_a_file_or_a_preset(
@@ -34,77 +21,3 @@ def test_a_new_experiment_begins_with_the_run_a_file_or_a_preset(
     found = sources(run.path, outputs)
     assert list(found.values())[:2] == [str(run.config), str(tmp_path / "mine.yaml")]
     assert list(found.values())[2:] == [f"preset:{name}" for name in presets()]
-
-
-def test_changes_make_a_file_that_loads_with_them(outputs: Path, tmp_path: Path) -> None:
-    run = make_run(outputs)
-    draft = check_draft(str(run.config), {"training.epochs": 7, "task.heights_m": [3.0, 9.0]})
-    assert draft.faults == ()
-    file = write_draft(draft, tmp_path / "new.yaml")
-    made = load_experiment([file])
-    assert made.training.epochs == 7
-    assert made.to_dict()["task"]["heights_m"] == [3.0, 9.0]
-
-
-def test_every_fault_of_a_draft_is_told_with_its_setting(outputs: Path) -> None:
-    run = make_run(outputs)
-    draft = check_draft(str(run.config), {"training.epochs": 0, "optim.optimizer.lr": -1})
-    assert draft.text == ""
-    assert len(draft.faults) == 2
-    assert any(fault.startswith("training.epochs: 0 is below the minimum 1") for fault in draft.faults)
-
-
-def test_the_form_shows_the_settings_of_the_chosen_kinds_only(outputs: Path) -> None:
-    base = read_base(str(make_run(outputs).config))
-    titles = [group.title for group in form_groups(base)]
-    assert titles[:2] == ["name", "task"]
-
-    def optimizer(values: dict[str, object]) -> set[str]:
-        paths = {spec.path for group in form_groups(values) for spec in (*group.plain, *group.advanced)}
-        return {path for path in paths if path.startswith("optim.optimizer.")}
-
-    sgd = form_values(base, {"optim.optimizer.kind": "sgd"})
-    assert "optim.optimizer.momentum" in optimizer(sgd)
-    assert sgd["optim.optimizer.momentum"] == 0.9  # that of SGD; RMSprop has another
-    assert "optim.optimizer.momentum" not in optimizer(form_values(base, {"optim.optimizer.kind": "adamw"}))
-
-
-def test_a_preset_without_data_still_fills_the_form() -> None:
-    values = read_base("preset:quick")
-    assert values["training.epochs"] == 5
-    assert values["training.seed"] == SPECS["training.seed"].default
-
-
-@pytest.mark.parametrize(
-    ("path", "text", "value"),
-    [
-        ("training.epochs", "7", 7),
-        ("optim.optimizer.lr", "1e-4", "1e-4"),  # settings take such a text as a number
-        ("task.heights_m", "3, 9.5", [3, 9.5]),
-        ("task.heights_m", "[3]", [3]),
-        ("training.budget", "", None),
-        ("name", "123", "123"),
-    ],
-)
-def test_texts_of_the_form_become_values(path: str, text: str, value: object) -> None:
-    assert value_from_text(SPECS[path], text) == value
-
-
-def test_a_text_that_cannot_be_read_is_explained() -> None:
-    with pytest.raises(ConfigError, match=r"task\.heights_m: '\[3' cannot be read\. Write a list of"):
-        value_from_text(SPECS["task.heights_m"], "[3")
-
-
-def test_a_file_is_never_replaced_and_no_run_is_written_into(outputs: Path, tmp_path: Path) -> None:
-    run, draft = make_run(outputs), Draft("name: a\n", ())
-    taken = tmp_path / "a.yaml"
-    taken.write_text("mine")
-    with pytest.raises(ConfigError, match="is there already"):
-        write_draft(draft, taken)
-    with pytest.raises(ConfigError, match="belongs to its training"):
-        write_draft(draft, run.path / "b.yaml")
-    with pytest.raises(ConfigError, match=r"ends in \.yaml\. Give a name such as .*a\.yaml"):
-        write_draft(draft, tmp_path / "a.txt")
-    with pytest.raises(ConfigError, match="has faults"):
-        write_draft(Draft("", ("wrong",)), tmp_path / "c.yaml")
-    assert taken.read_text() == "mine"

@@ -11,14 +11,13 @@ from maskwright.dashboard.frames import (
     log_tail,
     measured_frame,
     metadata_frame,
-    score_groups,
     settings_difference,
     settings_of,
 )
-from maskwright.dashboard.runs import RunShelf
 from maskwright.tracking import EventLog
+from maskwright.tracking.shelf import RunShelf
 
-from .conftest import make_run
+from ..conftest import make_run
 
 
 def test_a_history_has_a_row_an_epoch_and_numbers_only() -> None:
@@ -27,20 +26,6 @@ def test_a_history_has_a_row_an_epoch_and_numbers_only() -> None:
     assert frame["epoch"].tolist() == [1, 2]
     assert frame["val/iou"].isna().tolist() == [False, True]
     assert history_frame([]).empty
-
-
-def test_names_are_sorted_by_what_they_are() -> None:
-    names = ("epoch", "train/loss", "train/loss/dice", "train/loss_weight/dice", "lr/0", "elapsed_s")
-    groups = score_groups([*names, "val/iou", "val/iou@10m", "val/iou@2.5m", "val/iou@5m", "val/f1@crack"])
-    assert groups.losses == ("train/loss",)
-    assert groups.terms == ("train/loss/dice",)
-    assert groups.weights == ("train/loss_weight/dice",)
-    assert groups.rates == ("lr/0",)
-    assert groups.scores == ("val/iou",)
-    assert groups.columns == {
-        "val/iou": ("val/iou@2.5m", "val/iou@5m", "val/iou@10m"),
-        "val/f1": ("val/f1@crack",),
-    }
 
 
 def test_checkpoints_with_score_size_and_what_was_found(outputs: Path) -> None:

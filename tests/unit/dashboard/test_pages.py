@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +17,16 @@ from maskwright.dashboard import steering
 from maskwright.dashboard.app import PAGES, choose_run
 from maskwright.dashboard.pages.checkpoints import verified
 from maskwright.dashboard.pages.system import gauges
-from maskwright.dashboard.runs import RunSummary
 from maskwright.tracking import ControlFolder, EventLog, RunFolder
+from maskwright.tracking.shelf import RunSummary
 
-from .conftest import RESOURCES, make_run
+from ..conftest import RESOURCES, make_run
+
+
+@pytest.fixture(autouse=True)
+def _our_own_main_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The harness puts its script in the place of ``__main__``, which a process started later would run again."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 def page(folder: Path, name: str | None, *, read_only: bool = False) -> AppTest:

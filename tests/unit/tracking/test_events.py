@@ -151,3 +151,17 @@ def test_what_a_resumed_run_did_again_is_left_out(tmp_path: Path) -> None:
         second.write("step", global_step=step)
     rows = [row for row in without_superseded(read_events(path)) if row["kind"] == "step"]
     assert [(row["attempt"], row["global_step"]) for row in rows] == [(1, 1), (1, 2), (2, 3), (2, 4), (2, 5)]
+
+
+def test_a_reader_may_pass_over_what_is_there(tmp_path: Path) -> None:
+    log, tail = EventLog(tmp_path / "events.jsonl"), EventTail(tmp_path / "events.jsonl")
+    tail.skip()  # nothing is there yet
+    log.write("step", loss=1.0)
+    with open(tmp_path / "events.jsonl", "ab") as file:
+        file.write(b'{"kind": "epo')
+    tail.skip()
+    assert tail.read() == []
+    with open(tmp_path / "events.jsonl", "ab") as file:
+        file.write(b'ch"}\n')
+    assert tail.read() == [{"kind": "epoch"}]  # the line that was being written is not lost
+    assert tail.torn == 0

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from maskwright.dashboard.facts import size_text
 from maskwright.dashboard.frames import checkpoint_frame
-from maskwright.dashboard.processes import resume_command
-from maskwright.dashboard.runs import Snapshot
 from maskwright.dashboard.view import View, table
 from maskwright.files import sha256_file
 from maskwright.tracking import RunFolder
+from maskwright.tracking.facts import size_text
+from maskwright.tracking.processes import resume_command
+from maskwright.tracking.shelf import Snapshot
 
 __all__ = ["show", "verified"]
 

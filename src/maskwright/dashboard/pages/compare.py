@@ -9,7 +9,6 @@ from typing import Any
 import streamlit as st
 
 from maskwright.dashboard.charts import compare_chart
-from maskwright.dashboard.facts import score_name
 from maskwright.dashboard.frames import (
     comparison_frame,
     history_frame,
@@ -19,6 +18,7 @@ from maskwright.dashboard.frames import (
 )
 from maskwright.dashboard.view import View, no_runs, table
 from maskwright.errors import MaskwrightError
+from maskwright.tracking.facts import score_name
 
 __all__ = ["show"]
 

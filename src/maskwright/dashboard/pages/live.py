@@ -11,20 +11,22 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from maskwright.dashboard.charts import epoch_chart, step_chart
-from maskwright.dashboard.facts import (
+from maskwright.dashboard.frames import history_frame
+from maskwright.dashboard.steering import steer
+from maskwright.dashboard.view import View, chart, status_badge
+from maskwright.tracking import RunFolder
+from maskwright.tracking.facts import (
     Facts,
+    ScoreGroups,
     ago_text,
     clock_text,
     duration_text,
     facts_of,
     number_text,
+    score_groups,
     score_name,
 )
-from maskwright.dashboard.frames import ScoreGroups, history_frame, score_groups
-from maskwright.dashboard.runs import Snapshot
-from maskwright.dashboard.steering import steer
-from maskwright.dashboard.view import View, chart, status_badge
-from maskwright.tracking import RunFolder
+from maskwright.tracking.shelf import Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd

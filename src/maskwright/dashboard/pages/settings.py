@@ -9,16 +9,16 @@ from typing import Any
 import streamlit as st
 
 from maskwright.config import FieldSpec
-from maskwright.dashboard.drafts import (
+from maskwright.config.drafts import (
     Draft,
     check_draft,
     form_groups,
     form_values,
     read_base,
-    sources,
     value_from_text,
     write_draft,
 )
+from maskwright.dashboard.drafts import sources
 from maskwright.dashboard.frames import settings_of
 from maskwright.dashboard.steering import show_started, start_file
 from maskwright.dashboard.view import View, confirmed, table

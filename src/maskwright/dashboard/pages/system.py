@@ -8,9 +8,9 @@ from typing import Any
 import streamlit as st
 
 from maskwright.dashboard.charts import gauge, resource_chart
-from maskwright.dashboard.facts import clock_text, duration_text
 from maskwright.dashboard.frames import metadata_frame
 from maskwright.dashboard.view import View, chart, table
+from maskwright.tracking.facts import clock_text, duration_text
 
 __all__ = ["gauges", "show"]
 

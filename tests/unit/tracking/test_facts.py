@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from maskwright.dashboard.facts import (
+from maskwright.tracking import EventLog
+from maskwright.tracking.facts import (
     Best,
     ago_text,
     best_epoch,
@@ -13,13 +14,13 @@ from maskwright.dashboard.facts import (
     duration_text,
     facts_of,
     number_text,
+    score_groups,
     score_name,
     size_text,
 )
-from maskwright.dashboard.runs import RunShelf, Snapshot
-from maskwright.tracking import EventLog
+from maskwright.tracking.shelf import RunShelf, Snapshot
 
-from .conftest import make_run
+from ..conftest import make_run
 
 NOW = datetime.datetime(2026, 11, 21, 9, 30, tzinfo=datetime.UTC)
 
@@ -113,3 +114,17 @@ def test_numbers_sizes_times_and_names() -> None:
         "IoU images skip",
         "Gap share true",
     ]
+
+
+def test_names_are_sorted_by_what_they_are() -> None:
+    names = ("epoch", "train/loss", "train/loss/dice", "train/loss_weight/dice", "lr/0", "elapsed_s")
+    groups = score_groups([*names, "val/iou", "val/iou@10m", "val/iou@2.5m", "val/iou@5m", "val/f1@crack"])
+    assert groups.losses == ("train/loss",)
+    assert groups.terms == ("train/loss/dice",)
+    assert groups.weights == ("train/loss_weight/dice",)
+    assert groups.rates == ("lr/0",)
+    assert groups.scores == ("val/iou",)
+    assert groups.columns == {
+        "val/iou": ("val/iou@2.5m", "val/iou@5m", "val/iou@10m"),
+        "val/f1": ("val/f1@crack",),
+    }

@@ -1,4 +1,4 @@
-"""Trainings started from the dashboard: processes of their own, which live on when the dashboard is closed."""
+"""Trainings started from a face: processes of their own, which live on when the face is closed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def resume_command(run: Path) -> list[str]:
 
 
 def start(words: Sequence[str]) -> Started:
-    """Run ``maskwright ...`` in a process of its own, in the working folder of the dashboard.
+    """Run ``maskwright ...`` in a process of its own, in the working folder of the face.
 
     Its output goes to a temporary file, since the run folder is not there yet and belongs to the training.
 

@@ -1,4 +1,4 @@
-"""What the pages know of runs: a shelf of all run folders, and a snapshot of one. No Streamlit here.
+"""What the pages and the window know of runs: a shelf of all run folders, and a snapshot of one.
 
 Nothing in a folder is trusted to be there or to be whole: a run may be deleted, half written or foreign at any look.
 What cannot be read becomes a sentence in ``problems``.
@@ -11,12 +11,16 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from maskwright.errors import MaskwrightError
 from maskwright.files import TEMPORARY_SUFFIX
-from maskwright.tracking import Manifest, RunFolder, RunReader
-from maskwright.tracking.curves import Curve
+from maskwright.tracking.folder import RunFolder
+from maskwright.tracking.manifest import Manifest
+from maskwright.tracking.reader import RunReader
+
+if TYPE_CHECKING:
+    from maskwright.tracking.curves import Curve  # brings numpy, which a list of runs does not need
 
 __all__ = ["RunShelf", "RunSummary", "Snapshot"]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from maskwright.dashboard.runs import RunShelf, Snapshot
 from maskwright.tracking import EventLog, RunFolder
+from maskwright.tracking.shelf import RunShelf, Snapshot
 
-from .conftest import make_run
+from ..conftest import make_run
 
 
 def look(run: RunFolder) -> Snapshot:

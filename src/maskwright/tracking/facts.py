@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from maskwright.dashboard.runs import Snapshot
+from maskwright.tracking.manifest import CheckpointRecord, Manifest
+from maskwright.tracking.shelf import Snapshot
 
 __all__ = [
     "Best",
     "Facts",
+    "ScoreGroups",
     "ago_text",
     "best_epoch",
+    "checkpoint_words",
     "clock_text",
     "duration_text",
     "facts_of",
     "number_text",
+    "score_groups",
     "score_name",
     "size_text",
 ]
+
+
+_NO_SCORES = ("epoch", "global_step", "elapsed_s")
+_HEIGHT = re.compile(r"(\d+(?:\.\d+)?)m")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,27 @@ class Facts:
     paused: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ScoreGroups:
+    """The keys of a history by what they are.
+
+    Attributes:
+        losses: ``train/loss``, ``val/loss``.
+        terms: Parts of the loss, ``train/loss/dice``.
+        weights: Factors of the parts, ``train/loss_weight/dice``.
+        rates: ``lr/0`` ...
+        scores: Scores without a column, ``val/iou``.
+        columns: Scores by height or class: ``val/iou`` to its keys, lowest height first.
+    """
+
+    losses: tuple[str, ...]
+    terms: tuple[str, ...]
+    weights: tuple[str, ...]
+    rates: tuple[str, ...]
+    scores: tuple[str, ...]
+    columns: Mapping[str, tuple[str, ...]]
+
+
 def facts_of(run: Snapshot) -> Facts:
     """The facts of a run, whatever of its files is there."""
     last = run.history[-1] if run.history else {}
@@ -102,6 +132,38 @@ def best_epoch(history: tuple[Mapping[str, Any], ...], name: str, mode: str) -> 
     sign = 1 if mode == "max" else -1
     value, epoch = max(scored, key=lambda one: (sign * one[0], -one[1]))
     return Best(epoch, value)
+
+
+def score_groups(names: Sequence[str]) -> ScoreGroups:
+    """Sort the names of a history."""
+    plain = [name for name in names if name not in _NO_SCORES]
+    columns: dict[str, list[str]] = {}
+    for name in plain:
+        if "@" in name:
+            columns.setdefault(name.partition("@")[0], []).append(name)
+    taken = [name for name in plain if "@" in name or name.startswith("lr/")]
+    losses = [name for name in plain if name.endswith("/loss")]
+    terms = [name for name in plain if "/loss/" in name]
+    weights = [name for name in plain if "/loss_weight/" in name]
+    rates = [name for name in plain if name.startswith("lr/")]
+    rest = set(taken) | set(losses) | set(terms) | set(weights)
+    return ScoreGroups(
+        tuple(losses),
+        tuple(terms),
+        tuple(weights),
+        tuple(rates),
+        tuple(name for name in plain if name not in rest),
+        {name: tuple(sorted(keys, key=_column_order)) for name, keys in columns.items()},
+    )
+
+
+def checkpoint_words(manifest: Manifest, record: CheckpointRecord) -> list[str]:
+    """What a checkpoint is, in words: ``best``, ``newest``, what the rule of its folder calls it, why it was saved."""
+    marks = ["best"] if record.file == manifest.best else []
+    marks += ["newest"] if manifest.latest is not None and record.file == manifest.latest.file else []
+    return list(
+        dict.fromkeys([*marks, *([record.tag] if record.tag not in ("", "latest", "best") else []), record.kind])
+    )
 
 
 def number_text(value: float | None, digits: int = 4) -> str:
@@ -199,6 +261,11 @@ def _known(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
+
+
+def _column_order(key: str) -> tuple[float, str]:
+    height = _HEIGHT.fullmatch(key.partition("@")[2])
+    return (float(height[1]), "") if height else (0.0, "")
 
 
 def _seconds_between(time: str, now: datetime.datetime) -> float | None:

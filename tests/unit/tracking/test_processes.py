@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from maskwright.dashboard.processes import resume_command, start, train_command
 from maskwright.errors import RunError
+from maskwright.tracking.processes import resume_command, start, train_command
 
 
 def test_commands_are_those_of_the_command_line(tmp_path: Path) -> None:
