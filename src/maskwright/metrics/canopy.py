@@ -42,6 +42,10 @@ BANDS: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
     "count_accuracy": ((0.9, 1.0), (0.75, 1.0)),
     "canopy_coverage": ((0.4, 0.6), (0.3, 0.7)),
     "shaded_share": ((0.8, 1.0), (0.6, 1.0)),
+    "ratio_score": ((0.7, 1.0), (0.5, 1.0)),
+    "distribution_score": ((0.7, 1.0), (0.5, 1.0)),
+    "spacing_score": ((0.7, 1.0), (0.5, 1.0)),
+    "detection_rate": ((0.9, 1.0), (0.75, 1.0)),
     "mAP_50": ((0.7, 1.0), (0.5, 1.0)),
     "f1": ((0.8, 1.0), (0.6, 1.0)),
 }

@@ -16,12 +16,14 @@ from maskwright.models.deeplab import DeepLabV3Plus, DeepLabV3PlusFilm
 from maskwright.models.ecosystem import Ecosystem, EcosystemFilm
 from maskwright.models.film_unet import FilmUNet
 from maskwright.models.height_cdf import HeightCdf
+from maskwright.models.mask_rcnn import MaskRcnn
+from maskwright.models.multitask_unet import MultitaskSmp, MultitaskUNet
 from maskwright.models.regression_unet import RegressionUNet
 from maskwright.models.unet import UNet
 from maskwright.models.weights import load_pretrained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import nn
 
@@ -33,6 +35,9 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "deeplabv3plus_film": DeepLabV3PlusFilm,
     "film_unet": FilmUNet,
     "height_cdf": HeightCdf,
+    "mask_rcnn": partial(MaskRcnn, residual=True),
+    "multitask_smp": MultitaskSmp,
+    "multitask_unet": partial(MultitaskUNet, residual=True),
     "regression_unet": partial(RegressionUNet, residual=True),
     "resunet": partial(UNet, residual=True),
     "resunet_film": partial(FilmUNet, residual=True),
@@ -55,6 +60,7 @@ ALIASES: dict[str, str] = {
 
 log = logging.getLogger("maskwright.models")
 
+_WITH_HEADS = ("mask_rcnn", "multitask_smp", "multitask_unet")
 _WEIGHTS = ("initial_weights", "partial_weights")
 _OF_OUTPUT = ("sigmoid", "softmax", "softmax2d", "logsoftmax")
 
@@ -65,6 +71,7 @@ def build_model(
     num_classes: int = 1,
     condition_scale: float = 30.0,
     batch_size: int = 1,
+    heads: Mapping[str, int] | None = None,
     **options: Any,
 ) -> nn.Module:
     """The network a section describes, its weights drawn from torch's random generator.
@@ -75,6 +82,7 @@ def build_model(
         num_classes: Channels of the logits of a network without condition, for example one for each listed height.
         condition_scale: Conditions are divided by this; for heights in metres.
         batch_size: Tiles in a training batch; settles ``norm: auto``.
+        heads: Name of each output to its channels, ``num_classes`` together, for networks with a head for each.
         options: Settings of the section, where a name is given. ``classes`` is another name of ``num_classes``. An
             ``activation`` of the output may be None only: networks give logits, which losses, meters and predictors
             turn into probabilities, once.
@@ -96,7 +104,8 @@ def build_model(
     if config.conditioned:
         network = MODELS[config.kind](in_channels, condition_scale=condition_scale, **settings)
     else:
-        network = MODELS[config.kind](in_channels, num_classes, **settings)
+        named = {"heads": heads} if config.kind in _WITH_HEADS else {}
+        network = MODELS[config.kind](in_channels, num_classes, **named, **settings)
     if config.initial_weights is not None:
         report = load_pretrained(network, config.initial_weights, partial=config.partial_weights)
         level = logging.INFO if report.complete else logging.WARNING

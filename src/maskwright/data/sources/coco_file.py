@@ -199,7 +199,8 @@ def _object(
             where,
             "Draw outlines, or set data.labels.boxes: fill to take the whole box as the object",
         )
-    elif outline is None:
+    is_box = outline is None and boxes == "fill"
+    if is_box:
         outline = box_shape(extent)
     crowd = bool(entry.get("iscrowd", 0))
     return LabelObject(
@@ -209,6 +210,7 @@ def _object(
         ignored=crowd and crowds == "ignore",
         crowd=crowd,
         crown_diameter=_crown_diameter(entry),
+        is_box=is_box,
     )
 
 

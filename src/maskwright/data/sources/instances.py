@@ -115,7 +115,7 @@ def gather_instances(objects: Sequence[LabelObject], height: int, width: int) ->
         labels=np.array([entry.label for entry in objects], np.int64),
         crown_diameter=np.array([entry.crown_diameter for entry in objects], np.float32),
         crowd=np.array([entry.crowd or entry.label < 0 for entry in objects], bool),
-        shapes=tuple(entry.shape for entry in objects),
+        shapes=tuple(None if entry.is_box else entry.shape for entry in objects),
     )
 
 

@@ -36,6 +36,7 @@ class LabelObject:
         ignored: True if its pixels do not count although its class is known (a crowd).
         crowd: True if it stands for several objects.
         crown_diameter: As the label says it; NaN if it does not.
+        is_box: True if the shape is the box, since nothing else is known.
     """
 
     label: int
@@ -44,6 +45,7 @@ class LabelObject:
     ignored: bool = False
     crowd: bool = False
     crown_diameter: float = float("nan")
+    is_box: bool = False
 
     @property
     def painted_as(self) -> int:

@@ -292,7 +292,7 @@ def _object(
             "Export as YOLO segmentation, or set data.labels.boxes: fill to take the whole box as the object",
         )
         return LabelObject(label, corners, None)
-    return LabelObject(label, corners, shape)
+    return LabelObject(label, corners, shape, is_box=line.is_box)
 
 
 def _is_number(value: Any) -> bool:
