@@ -12,16 +12,44 @@ from maskwright.cli.options import Files, Set
 from maskwright.cli.progress import progress_bar
 from maskwright.cli.render import print_table
 
-__all__ = ["app", "models"]
+__all__ = ["app", "machine", "models"]
 
 app = typer.Typer(
-    help="Train several architectures over several seeds and hold them against each other.", add_completion=False
+    help="Hold architectures against each other over several seeds; measure what this machine can do.",
+    add_completion=False,
 )
 
 
 @app.callback()
 def _benchmark() -> None:
-    """Train several architectures over several seeds and hold them against each other."""
+    """Hold architectures against each other over several seeds; measure what this machine can do."""
+
+
+@app.command()
+def machine(
+    folder: Annotated[
+        Path, typer.Option("--folder", help="A folder on the disk that is measured; nothing stays there.")
+    ] = Path(),
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="CPU threads; unset: all cores.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write every figure here.", show_default=False)
+    ] = None,
+) -> int:
+    """Measure matrix products, memory and disk, and what share of them a training step reaches: about a minute."""
+    from maskwright.files import write_json
+    from maskwright.workflows.benchmark_machine import benchmark_machine, machine_rows
+
+    with progress_bar() as progress:
+        report = benchmark_machine(folder, device=device, threads=threads, own_process=True, progress=progress)
+    typer.echo(f"{report.device}, {report.threads} threads")
+    print_table(*machine_rows(report))
+    if out is not None:
+        write_json(out, report.to_dict())
+        typer.echo(f"Written: {out}")
+    return 0
 
 
 @app.command()

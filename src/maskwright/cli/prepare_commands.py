@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from maskwright.cli.options import Files, Set
 from maskwright.cli.progress import progress_bar
 from maskwright.cli.render import print_table
 from maskwright.config import load_experiment
@@ -15,16 +16,18 @@ from maskwright.errors import DataError
 if TYPE_CHECKING:
     from maskwright.config import HeightRastersData
 
-__all__ = ["align", "app", "gaps", "masks", "tiles"]
+__all__ = ["align", "app", "gaps", "masks", "shards", "tiles"]
 
 app = typer.Typer(
-    help="Aligned rasters, tiles, masks and statistics without training.", no_args_is_help=True, add_completion=False
+    help="Aligned rasters, tiles, masks, statistics and shards without training.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 
 @app.callback()
 def _prepare() -> None:
-    """Aligned rasters, tiles, masks and statistics without training."""
+    """Aligned rasters, tiles, masks, statistics and shards without training."""
 
 
 @app.command()
@@ -190,6 +193,29 @@ def tiles(
     rows = [(name, str(count), str(summary.left_out[name])) for name, count in summary.kept.items()]
     print_table(("site", "tiles", "left out"), rows)
     typer.echo(f"Written to {out}, listed in {summary.index}")
+    return 0
+
+
+@app.command()
+def shards(
+    files: Files,
+    out: _Out,
+    overrides: Set = None,
+    shard_mb: Annotated[
+        float, typer.Option("--shard-mb", min=1, help="Size of a shard, megabytes; a larger file has one of its own.")
+    ] = 512.0,
+    overwrite: _Overwrite = False,
+) -> int:
+    """Pack the data of an experiment into tar files for network disks; started again it goes on."""
+    from maskwright.workflows.prepare_shards import prepare_shards
+
+    experiment = load_experiment(files, overrides or [])
+    with progress_bar() as progress:
+        summary = prepare_shards(experiment, out, shard_mb=shard_mb, overwrite=overwrite, progress=progress)
+    typer.echo(
+        f"{summary.files} files, {summary.bytes / 1e6:.1f} MB, in {summary.shards} shards, listed in {summary.index}"
+    )
+    typer.echo(f"Train from them with --set data.shards={out}")
     return 0
 
 

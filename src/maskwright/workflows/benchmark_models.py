@@ -10,14 +10,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from maskwright.config import Experiment, Override, load_experiment
-from maskwright.errors import ConfigError, MaskwrightError, RunError
+from maskwright.errors import ConfigError, MaskwrightError
 from maskwright.tracking import RunFolder, find_runs
 from maskwright.workflows.compare import ComparedRun, RunDifference, paired_differences, read_run, why_not_paired
+from maskwright.workflows.outer_run import How
+from maskwright.workflows.series import changed_settings, earlier_run, told_changes, train_or_resume
 
 __all__ = ["Benchmark", "Cell", "KindSummary", "Trial", "benchmark_models", "summarise"]
 
@@ -244,24 +245,16 @@ def _earlier(cell: Cell, folder: Path) -> RunFolder | None:
         ConfigError: If it has other settings, since the runs would not be comparable.
         RunError: If somebody works on it at this moment.
     """
-    from maskwright.training.callbacks.track import flat
-
-    for run in find_runs(folder, cell.experiment.name):
-        if not run.config.is_file():
-            continue  # killed before it could begin
-        if run.record.is_alive():
-            raise RunError(f"{run.path} is at work in another process. Wait until it has finished, or stop it.")
-        before = flat(load_experiment([run.config]).model_dump(mode="json"))
-        asked = flat(cell.experiment.model_dump(mode="json"))
-        changed = [name for name in asked if asked[name] != before.get(name) and not name.startswith("tracking.")]
-        if changed:
-            told = ", ".join(f"{name} was {before.get(name)} and is {asked[name]}" for name in changed[:3])
-            raise ConfigError(
-                f"{run.path} was made with other settings: {told}. Take the settings back, or give the benchmark "
-                "another folder with --out."
-            )
-        return run
-    return None
+    run = earlier_run(folder, cell.experiment.name)
+    if run is None:
+        return None
+    changed = changed_settings(load_experiment([run.config]).to_dict(), cell.experiment.to_dict(), ("tracking", "tune"))
+    if changed:
+        raise ConfigError(
+            f"{run.path} was made with other settings: {told_changes(changed)}. Take the settings back, or give the "
+            "benchmark another folder with --out."
+        )
+    return run
 
 
 def _trial(cell: Cell, run: RunFolder | None) -> Trial:
@@ -296,11 +289,9 @@ def _train(
     own_process: bool,
 ) -> tuple[Trial, str | None]:
     """Make one run, or go on with it; and why the benchmark must stop, if somebody asked."""
-    from maskwright.workflows.train import resume, train
-
-    options: dict[str, Any] = {"say": say, "progress": progress, "own_process": own_process}
+    how = How(say, progress, own_process=own_process)
     try:
-        outcome = train(cell.experiment, **options) if earlier is None else resume(earlier.path, **options)
+        outcome = train_or_resume(cell.experiment, earlier, how)
     except MaskwrightError as error:  # the others may still succeed
         say(f"{cell.experiment.name} failed: {error}")
         found = find_runs(cell.experiment.tracking.output_dir, cell.experiment.name)

@@ -32,7 +32,7 @@ class Job:
 
     Args:
         out: The folder; made if missing.
-        step: ``align``, ``tiles`` or ``masks``.
+        step: ``align``, ``tiles``, ``masks`` or ``shards``.
         recipe: Plain values; a job with the same recipe continues, another one starts anew.
         names: The files the job will write, relative to ``out``.
         overwrite: Replace files of the same names that another job or somebody else wrote.
@@ -61,6 +61,10 @@ class Job:
         if entry is None or not path.is_file() or path.stat().st_size != entry["bytes"]:
             return None
         return dict(entry["facts"]) if sha256_file(path) == entry["sha256"] else None
+
+    def sha256(self, name: str) -> str:
+        """The hash of a finished file."""
+        return str(self._finished[name]["sha256"])
 
     def finish(self, name: str, facts: Mapping[str, Any] | None = None) -> None:
         """Note that a file is written and whole. Raises RunError if the list cannot be written."""

@@ -43,8 +43,8 @@ class Trainer:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[str, str]] = []
         self.fates: dict[str, str] = {}
-        monkeypatch.setattr("maskwright.workflows.train.train", self.train)
-        monkeypatch.setattr("maskwright.workflows.train.resume", self.resume)
+        monkeypatch.setattr("maskwright.workflows.shape.train_shaped", self.train)
+        monkeypatch.setattr("maskwright.workflows.shape.resume_shaped", self.resume)
 
     def train(self, experiment: Experiment, **_: Any) -> Any:
         folder = RunFolder.create(experiment.tracking.output_dir, experiment.name)
