@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,10 +26,15 @@ class LossSums:
 
     Args:
         terms: The parts of the loss: factor in the total, and the weight each is an average over.
+        keep_rows: Remember what was added, for :meth:`replay` in another process.
+
+    Attributes:
+        rows: What was added, in order: whether it is weights, and the values; None unless they are kept.
     """
 
-    def __init__(self, terms: Mapping[str, LossTerm]) -> None:
+    def __init__(self, terms: Mapping[str, LossTerm], *, keep_rows: bool = False) -> None:
         self.terms = dict(terms)
+        self.rows: list[tuple[bool, list[float]]] | None = [] if keep_rows else None
         self.sums = dict.fromkeys(self.terms, 0.0)
         self.weights = dict.fromkeys(sorted({term.per for term in self.terms.values()}), 0.0)
         self._group: list[tuple[dict[str, float], Tensor]] = []
@@ -52,6 +57,15 @@ class LossSums:
         if len(self._pending) >= _MOST_PENDING:
             self.settle()
 
+    def group_total(self) -> Tensor:
+        """(T,) double: the terms of the group, added over its batches."""
+        rows = [row for into, row in self._group if into is self.sums]
+        return torch.stack(rows).sum(dim=0) if rows else torch.zeros(len(self.terms), dtype=torch.float64)
+
+    def set_group_total(self, total: Tensor) -> None:
+        """Let the terms of the group be these, for example those of all processes."""
+        self._group = [(into, row) for into, row in self._group if into is self.weights] + [(self.sums, total)]
+
     def drop_group(self) -> None:
         """Forget the group: it led to no update."""
         self._group = []
@@ -72,9 +86,17 @@ class LossSums:
     def settle(self) -> None:
         """Fetch what kept groups still have on the device."""
         for into, row in self._pending:
-            for name, value in zip(into, row.tolist(), strict=True):
-                into[name] += value
+            values = row.tolist()
+            _add(into, values)
+            if self.rows is not None:
+                self.rows.append((into is self.weights, values))
         self._pending.clear()
+
+    def replay(self, rows: Sequence[tuple[bool, list[float]]]) -> None:
+        """Add what another one has added, in its order: as if it had been added here, to the last bit."""
+        self.settle()
+        for is_weights, values in rows:
+            _add(self.weights if is_weights else self.sums, values)
 
     def clear(self) -> None:
         """Start anew."""
@@ -92,6 +114,11 @@ class LossSums:
         self.clear()
         self.sums.update(state["sums"])
         self.weights.update(state["weights"])
+
+
+def _add(into: dict[str, float], values: Sequence[float]) -> None:
+    for name, value in zip(into, values, strict=True):
+        into[name] += value
 
 
 def _double(value: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from maskwright.distributed import largest
 from maskwright.errors import ConfigError
 from maskwright.tasks.interface import Task
 from maskwright.training.loop import EvalBatches, TrainBatches
@@ -104,7 +105,7 @@ def measure_speed(
             start = clock()
             rehearse_update(state, task, next(groups))  # waits for the device, to learn the loss
             times.append(clock() - start)
-            if len(times) > _WARMUP_UPDATES and clock() - began > _LONGEST_S:
+            if len(times) > _WARMUP_UPDATES and largest(int(clock() - began > _LONGEST_S)):
                 break
         update_s = median(times[_WARMUP_UPDATES:])
         return Speed(update_s, 0.0 if val_loader is None else _validation_batch_s(state, task, val_loader, clock))

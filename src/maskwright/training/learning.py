@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,9 @@ from maskwright.training.memory import pieces
 from maskwright.training.state import Statistics, TrainState, random_state, set_random_state
 from maskwright.types import Batch, LossOutput, Mixed
 
+if TYPE_CHECKING:
+    from maskwright.training.together import Together
+
 __all__ = ["is_one_pass", "learn_from", "learn_together"]
 
 
@@ -20,6 +24,8 @@ def is_one_pass(state: TrainState, task: Task, group: Sequence[Batch]) -> bool:
     """Whether the losses of the pieces of a group, each computed by itself, add up to that of the group."""
     if task.loss_adds_up:
         return True
+    if state.together is not None:
+        return False
     most = state.micro_batch
     return len(group) == 1 and (most is None or most >= len(group[0]))
 
@@ -38,8 +44,10 @@ def learn_from(state: TrainState, task: Task, batch: Batch, weights: Mapping[str
     """
     parts = []
     for piece in pieces(batch.to(state.device), state.micro_batch):
+        if not len(piece):  # a process whose share of a short last batch is nothing
+            return _nothing(task, state.device)
         with state.updater.autocast():
-            outputs = state.model(piece.image, piece.condition)
+            outputs = state.network(piece.image, piece.condition)
             loss = task.loss(outputs, piece, weights)
         state.updater.backward(loss.total)
         parts.append(loss)
@@ -69,13 +77,16 @@ def learn_together(
     Returns:
         The loss of the group; None if the run was asked to stop inside.
     """
+    if state.together is not None and len(group) == 1 and state.micro_batch is None:
+        before_batch()
+        return _learn_beside_others(state, state.together, task, group[0].to(state.device), weights)
     parts: list[Batch] = []
     drawn: list[dict[str, Tensor]] = []
     outputs: list[Tensor] = []
     statistics = Statistics(state.model)
     for batch in group:
         before_batch()
-        for piece in pieces(batch.to(state.device), state.micro_batch):
+        for piece in pieces(batch.to(state.device), state.micro_batch) if len(batch) else ():
             drawn.append(random_state(state.device))
             with torch.no_grad(), state.updater.autocast():
                 outputs.append(state.model(piece.image, piece.condition).clone())
@@ -83,11 +94,14 @@ def learn_together(
         if state.stop_reason is not None:
             return None
     statistics.restore()
-    size = max(part.valid.shape[-2] for part in parts), max(part.valid.shape[-1] for part in parts)
     said = [each.requires_grad_() for each in outputs]
+    everything, truths = (said, parts) if state.together is None else state.together.with_others(said, parts)
+    size = max(part.valid.shape[-2] for part in truths), max(part.valid.shape[-1] for part in truths)
     with state.updater.autocast():
-        loss = task.loss(torch.cat([_grown(each, size) for each in said]), _joined(parts, size), weights)
+        loss = task.loss(torch.cat([_grown(each, size) for each in everything]), _joined(truths, size), weights)
     state.updater.backward(loss.total)
+    if state.together is not None:
+        loss = state.together.count_once(state.updater, loss)
     for piece, random, each in zip(parts, drawn, said, strict=True):
         set_random_state(random, state.device)
         with state.updater.autocast():
@@ -96,6 +110,29 @@ def learn_together(
         if state.stop_reason is not None:
             return None
     return loss
+
+
+def _learn_beside_others(
+    state: TrainState, together: Together, task: Task, batch: Batch, weights: Mapping[str, Tensor]
+) -> LossOutput:
+    """The same in one pass where the group is one batch, divided among processes: each adds its part's gradient."""
+    parts = [batch] if len(batch) else []
+    with state.passing(last=True):
+        with state.updater.autocast():
+            outputs = [state.network(part.image, part.condition) for part in parts]
+        everything, truths = together.with_others(outputs, parts)
+        size = max(part.valid.shape[-2] for part in truths), max(part.valid.shape[-1] for part in truths)
+        with state.updater.autocast():
+            loss = task.loss(torch.cat([_grown(each, size) for each in everything]), _joined(truths, size), weights)
+        if parts:
+            state.updater.backward(loss.total)
+    return together.count_once(state.updater, loss)
+
+
+def _nothing(task: Task, device: torch.device) -> LossOutput:
+    """The loss of no images."""
+    zero = torch.zeros((), device=device)
+    return LossOutput(zero, dict.fromkeys(task.loss_terms, zero))
 
 
 def _added(parts: Sequence[LossOutput]) -> LossOutput:

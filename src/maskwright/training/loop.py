@@ -13,13 +13,15 @@ from maskwright.data.loaders import explain_workers
 from maskwright.errors import TrainingError
 from maskwright.models import forgets_inside
 from maskwright.tasks.interface import Task
+from maskwright.training.averages import LossSums
 from maskwright.training.callback import CallbackList
 from maskwright.training.learning import is_one_pass, learn_from, learn_together
 from maskwright.training.memory import clear_cache, is_out_of_memory, out_of_memory_advice, pieces
 from maskwright.training.nonfinite import find_culprit
 from maskwright.training.state import TrainState
+from maskwright.training.together import ShortElsewhereError
 from maskwright.training.updater import StepOutcome, StepUpdater
-from maskwright.training.validation import validate
+from maskwright.training.validation import scores_of, walk
 from maskwright.types import Batch
 
 __all__ = ["EvalBatches", "TrainBatches", "fit", "groups_of", "train_epoch"]
@@ -57,7 +59,7 @@ def fit(
     state.model.train()
     try:
         callbacks.on_train_begin(state)
-        while state.epoch < epochs and state.stop_reason is None:
+        while state.epoch < epochs and not state.must_stop():
             callbacks.on_epoch_begin(state)
             scores = train_epoch(state, task, train_loader, updater, callbacks)
             number = state.epoch + 1
@@ -84,14 +86,14 @@ def train_epoch(
     state.images = 0
     state.remember()
     for group in _groups_left(state, loader, updater.accumulate):
-        weights = task.loss_weights(group)  # valid pixels and samples of the whole group
+        weights = state.weights_of_all(task.loss_weights(group), group)  # valid pixels and samples of the whole group
         outcome = _update(state, task, group, weights, updater, callbacks)
         if outcome is None:
             return None
         if outcome.finite or _passes(state, task, group, weights, outcome):
-            state.end_group(len(group), sum(len(batch) for batch in group), stepped=outcome.stepped)
+            state.end_group(len(group), state.images_of(group), stepped=outcome.stepped)
         callbacks.on_step_end(state, outcome)
-        if state.stop_reason is not None:
+        if state.must_stop():
             return None
     if state.position != len(loader):
         raise TrainingError(
@@ -143,9 +145,10 @@ def _update(
         try:
             state.begin_group(weights)
             if is_one_pass(state, task, group):
-                for batch in group:
+                for number, batch in enumerate(group, 1):
                     callbacks.on_batch_begin(state)
-                    loss = learn_from(state, task, batch, weights)
+                    with state.passing(last=number == len(group)):
+                        loss = learn_from(state, task, batch, weights)
                     state.sums.add(loss, weights)
                     callbacks.on_batch_end(state, loss)
                     if state.stop_reason is not None:
@@ -159,6 +162,7 @@ def _update(
             if state.stop_reason is not None:
                 state.return_to_boundary()
                 return None
+            state.meet()
             return updater.update(state.optimizer)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -172,6 +176,8 @@ def _make_room(state: TrainState, images: Tensor, doing: str, error: BaseExcepti
     """Halve what is computed at once, and note it; an error with advice where that is not wanted or not possible."""
     automatic = state.recovery.out_of_memory == "smaller"
     now = min(state.micro_batch or len(images), len(images))
+    if state.together is not None and automatic:  # all go on with the same
+        now = error.at_once if isinstance(error, ShortElsewhereError) else state.together.tell_short(now)
     can_go_on = state.return_to_boundary()
     if not automatic or now == 1 or not can_go_on:
         advice = out_of_memory_advice(
@@ -205,7 +211,7 @@ def _validated(
     seen: list[Batch] = []  # the batch at hand
 
     def watched() -> Iterator[Batch]:
-        for batch in loader:
+        for batch in loader if state.together is None else state.together.rounds(loader, state):
             seen[:] = [batch]
             yield from pieces(batch, state.micro_batch)
 
@@ -213,19 +219,21 @@ def _validated(
         callbacks.on_validation_batch_end(state)
         return state.stop_reason is None
 
+    state.validation_batches = len(loader)
     callbacks.on_validation_begin(state)
     while True:
-        meter = task.meters()
+        sums, meter = LossSums(task.loss_terms, keep_rows=state.together is not None), task.meters()
         try:
             with state.predicting():
-                found = validate(
+                is_whole = walk(
                     state.model,
                     task,
                     watched(),
+                    sums,
+                    meter,
                     device=state.device,
                     autocast=updater.autocast,
                     after_batch=go_on,
-                    meter=meter,
                 )
             break
         except (RuntimeError, MemoryError) as error:
@@ -234,10 +242,12 @@ def _validated(
             _make_room(state, seen[0].image, "validation", error)
         gc.collect()
         clear_cache(state.device)
-    if found is None:
+    if not is_whole or state.stop_reason is not None:
         return None
+    if state.together is not None:
+        sums, meter = state.together.merged(sums, meter, task)
     state.meter = meter
-    scores = scores | found
+    scores = scores | scores_of(sums, meter, "val")
     callbacks.on_validation_end(state, scores)
     return scores
 
@@ -255,6 +265,8 @@ def _passes(
     """
     state.return_to_boundary()
     culprit = find_culprit(state, task, group, weights)
+    if state.together is not None:
+        culprit = state.together.first(culprit)
     message = (
         f"Loss or gradient is not finite in epoch {state.epoch + 1}, step {state.global_step + 1} "
         f"(loss {outcome.loss:g}, gradient norm {outcome.grad_norm:g}): "

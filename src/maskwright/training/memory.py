@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from maskwright.types import Batch, Mixed
+from maskwright.types import Batch
 
 __all__ = ["clear_cache", "is_out_of_memory", "out_of_memory_advice", "pieces"]
 
@@ -102,18 +101,4 @@ def pieces(batch: Batch, most: int | None) -> Iterator[Batch]:
         yield batch
         return
     for start in range(0, count, most):
-        yield _part(batch, slice(start, min(start + most, count)))
-
-
-def _part(batch: Batch, where: slice) -> Batch:
-    mix = batch.mix
-    return replace(
-        batch,
-        image=batch.image[where],
-        target=batch.target[where],
-        valid=batch.valid[where],
-        condition=None if batch.condition is None else batch.condition[where],
-        where=batch.where[where],
-        instances=None if batch.instances is None else batch.instances[where],
-        mix=None if mix is None else Mixed(mix.target[where], mix.valid[where], mix.share[where]),
-    )
+        yield batch.part(slice(start, min(start + most, count)))

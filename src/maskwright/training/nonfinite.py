@@ -68,7 +68,7 @@ def find_culprit(
 
 
 def _each(group: Sequence[Batch], most: int | None) -> Iterator[tuple[Batch, bool]]:
-    for batch in group:
+    for batch in filter(len, group):
         for piece in pieces(batch, most):
             yield piece, len(piece) == 1
 

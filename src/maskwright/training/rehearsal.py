@@ -54,10 +54,12 @@ def groups_forever(loader: TrainBatches, accumulate: int) -> Generator[list[Batc
 
 def rehearse_update(state: TrainState, task: Task, group: list[Batch]) -> StepOutcome:
     """One update as the loop makes it, without counting it."""
-    weights = task.loss_weights(group)
+    weights = state.weights_of_all(task.loss_weights(group), group)
     if is_one_pass(state, task, group):
-        for batch in group:
-            learn_from(state, task, batch, weights)
+        for number, batch in enumerate(group, 1):
+            with state.passing(last=number == len(group)):
+                learn_from(state, task, batch, weights)
     else:
         learn_together(state, task, group, weights, lambda: None)
+    state.meet()
     return state.updater.update(state.optimizer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,9 @@ from maskwright.training.recovery import Recovery
 if TYPE_CHECKING:
     from maskwright.tasks.interface import Meter
     from maskwright.training.callback import CallbackList
+    from maskwright.training.together import Stop, Together
     from maskwright.training.updater import StepUpdater
+    from maskwright.types import Batch
 
 __all__ = ["Best", "Note", "Statistics", "TrainState", "random_state", "set_random_state"]
 
@@ -64,6 +66,7 @@ class TrainState:
         loss_module: The part of the loss that is trained, on ``device``; None if nothing of it is.
         average: The running average of the weights, which validates and predicts in their place; None: none is kept.
         recovery: What is done when numbers are not finite or memory is short.
+        together: What the processes of a run do together; None for a run of one.
 
     Attributes:
         epoch: Epochs completed.
@@ -74,6 +77,7 @@ class TrainState:
         best: Best monitored score so far.
         scores: Losses and scores of the last completed epoch.
         meter: The counts behind the scores of the last validation; None before the first.
+        validation_batches: Batches of the validation at hand or of the last one; 0 before the first.
         stop_reason: Why the run should end, once somebody asked.
         checkpoint_wanted: True once somebody asked for a checkpoint at the next update.
         restored: Times the state was restored because a number was not finite.
@@ -95,6 +99,7 @@ class TrainState:
         loss_module: nn.Module | None = None,
         average: WeightAverage | None = None,
         recovery: Recovery | None = None,
+        together: Together | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -108,6 +113,7 @@ class TrainState:
         self.loss_module = loss_module
         self.average = average
         self.recovery = recovery or Recovery()
+        self.together = together
         self.epoch = 0
         self.position = 0
         self.global_step = 0
@@ -116,6 +122,7 @@ class TrainState:
         self.best: Best | None = None
         self.scores: dict[str, float] = {}
         self.meter: Meter | None = None
+        self.validation_batches = 0
         self.stop_reason: str | None = None
         self.checkpoint_wanted = False
         self.restored = 0
@@ -127,6 +134,7 @@ class TrainState:
         self._stops_finished = False
         self._in_group = False
         self._averaged = False
+        self._asked: Stop | None = None
         self._good: dict[str, Any] | None = None
         self._statistics: Statistics | None = None
 
@@ -135,13 +143,29 @@ class TrainState:
     def request_stop(self, reason: str, *, finished: bool = False) -> None:
         """End the run after the current batch; the first reason stays.
 
+        Of several processes any may ask; all end after the current update.
+
         Args:
             reason: For the log and the user.
             finished: True if the run has reached its goal early; False if it is to be resumed some time.
         """
-        if self.stop_reason is None:
+        if self.together is not None:
+            self._asked = self._asked or (reason, finished)
+        elif self.stop_reason is None:
             self.stop_reason = reason
             self._stops_finished = finished
+
+    def begin_anew(self) -> None:
+        """Forget that the run was asked to stop."""
+        self.stop_reason, self._asked = None, None
+
+    def must_stop(self) -> bool:
+        """Whether the run ends here; several processes agree on it, and must ask at the same point."""
+        if self.together is not None and self.stop_reason is None:
+            agreed = self.together.agreed(self._asked)
+            if agreed is not None:
+                self.stop_reason, self._stops_finished = agreed
+        return self.stop_reason is not None
 
     @property
     def is_finished(self) -> bool:
@@ -201,6 +225,34 @@ class TrainState:
 
     # --- the loop's own steps -----------------------------------------------------------------------------------------
 
+    @property
+    def network(self) -> Callable[..., Any]:
+        """What computes the pass at hand of the training: the network, with what exchanges its gradients around it."""
+        return self.model if self.together is None else self.together.network
+
+    @contextlib.contextmanager
+    def passing(self, *, last: bool) -> Iterator[None]:
+        """Around a pass of the training; ``last``: no other one of this update follows."""
+        with contextlib.nullcontext() if self.together is None else self.together.passing(last=last):
+            yield
+
+    def weights_of_all(self, weights: dict[str, Tensor], group: Sequence[Batch]) -> dict[str, Tensor]:
+        """What the terms of an update are divided by, of all processes."""
+        return weights if self.together is None else self.together.add_weights(weights, group)
+
+    def images_of(self, group: Sequence[Batch]) -> int:
+        """Images of the update at hand, of all processes."""
+        return sum(len(batch) for batch in group) if self.together is None else self.together.images
+
+    def meet(self) -> None:
+        """After the passes of an update: gradients, loss and sums become those of all processes.
+
+        Raises:
+            ShortElsewhereError: If memory was short in another process.
+        """
+        if self.together is not None:
+            self.together.meet(self.updater, self.sums)
+
     def begin_group(self, weights: Mapping[str, Tensor]) -> None:
         """Enter an accumulation group: training continues its own stream of random numbers.
 
@@ -210,6 +262,8 @@ class TrainState:
             self.random = random_state(self.device)
         else:
             set_random_state(self.random, self.device)
+        if self.together is not None:
+            torch.manual_seed(self.together.seed_for(self.epoch, self.position))
         if self._statistics is None:
             self._statistics = Statistics(self.model)
         self._statistics.keep()

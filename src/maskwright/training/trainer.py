@@ -19,8 +19,8 @@ from maskwright.config.callbacks import CallbacksConfig
 from maskwright.config.checkpoints import CheckpointsConfig
 from maskwright.config.optim import OptimConfig
 from maskwright.config.training import EmaConfig, TrainingConfig, UnfreezeConfig
-from maskwright.devices import choose_device, choose_precision, prepare_model
-from maskwright.distributed import require_single_process
+from maskwright.devices import available_devices, choose_device, choose_precision, prepare_model
+from maskwright.distributed import from_main, is_main, own_device, require_joined, world_size
 from maskwright.errors import CheckpointError, ConfigError, TrainingError
 from maskwright.models import as_predicting, enable_gradient_checkpointing
 from maskwright.optim import build_optimizer, build_schedule
@@ -38,6 +38,7 @@ from maskwright.training.interrupt import graceful_stop
 from maskwright.training.loop import EvalBatches, TrainBatches, fit
 from maskwright.training.recovery import Recovery
 from maskwright.training.state import TrainState
+from maskwright.training.together import Together, divided, with_sync_batch_norm
 from maskwright.training.updater import StepUpdater
 from maskwright.training.validation import evaluation_mode, validate
 from maskwright.training.watchers import (
@@ -99,7 +100,10 @@ class Trainer:
 
     Raises:
         ConfigError: If the monitor is never computed, or the device cannot do what is asked.
-        TrainingError: If a loader is empty, or a launcher started several processes.
+        TrainingError: If a loader is empty, or a launcher started several processes that have not joined.
+
+    Of several processes that have joined (:func:`maskwright.distributed.joined`) each has a Trainer of the same parts;
+    the first one writes, and callbacks of your own are called in all of them.
     """
 
     def __init__(
@@ -122,10 +126,11 @@ class Trainer:
         optimizer: Optimizer | None = None,
         schedule: LRScheduler | None = None,
     ) -> None:
-        require_single_process()
+        require_joined()
         _require_batches(train_loader, val_loader)
+        run_folder = run_folder if is_main() else None  # the others write nothing
         self.task = task
-        self.train_loader = train_loader
+        self.train_loader = divided(train_loader)
         self.val_loader = val_loader
         self.test_loader = test_loader
         self.training = training or TrainingConfig()
@@ -139,15 +144,15 @@ class Trainer:
         self._best_weights = BestWeights()
         self.callbacks = CallbackList(
             [
-                *step_watchers(self.training, run_folder),
+                *step_watchers(self.training if is_main() else _without_profile(self.training), run_folder),
                 *early_stopping(monitoring),
                 self._history,
                 *folder_watchers(run_folder, log_every_steps),
-                *prediction_watchers(monitoring, task, val_loader, run_folder),
+                *(prediction_watchers(monitoring, task, val_loader, run_folder) if is_main() else ()),
                 *callbacks,
                 *score_watchers(self.state, task, has_validation=val_loader is not None),
-                *self._saving(checkpoints or CheckpointsConfig()),
-                ProgressCallback(quiet=quiet),
+                *(self._saving(checkpoints or CheckpointsConfig()) if is_main() else ()),
+                ProgressCallback(quiet=quiet or not is_main()),
             ]
         )
 
@@ -164,7 +169,7 @@ class Trainer:
         Raises:
             TrainingError: If loss or gradient are not finite, or a callback fails.
         """
-        self.state.stop_reason = None
+        self.state.begin_anew()
         if self.state.random is None:  # a fresh run: dropout must not depend on what the process did before
             torch.manual_seed(self.training.seed)
         with graceful_stop(self.state), deterministic(self.training.deterministic):
@@ -189,16 +194,19 @@ class Trainer:
         Raises:
             CheckpointError: If there is no run folder, no checkpoint is whole, or the run was planned otherwise.
         """
-        if self.store is None:
-            raise CheckpointError("There is nothing to resume: this Trainer has no run folder. Give run_folder.")
-        if not self.store.records:
+        loaded = from_main(self._latest)
+        if loaded is None:
             self.state.note("warning", message="The run has no checkpoint yet and begins anew.")
             return None
-        loaded = self.store.load_latest()
         self.state.load_state_dict(loaded.state)
         for note in loaded.notes:
             self.state.note("warning", message=note)
         return loaded.record
+
+    def _latest(self) -> Loaded | None:
+        if self.store is None:
+            raise CheckpointError("There is nothing to resume: this Trainer has no run folder. Give run_folder.")
+        return self.store.load_latest() if self.store.records else None
 
     def test(self, loader: Iterable[Batch] | None = None) -> dict[str, float]:
         """Losses and scores on ``loader``, unset: on ``test_loader``, with keys ``test/loss``, ``test/iou`` ...
@@ -293,8 +301,10 @@ class Trainer:
         schedule: LRScheduler | None,
     ) -> TrainState:
         settings = self.training
-        device = choose_device(settings.device)
+        device = choose_device(own_device(settings.device, available_devices()))
         model = prepare_model(model, device)
+        if settings.sync_batch_norm and world_size() > 1:
+            model = with_sync_batch_norm(model, device, settings, self.train_loader)
         if settings.gradient_checkpointing:
             enable_gradient_checkpointing(bare_model(model))
         if settings.compile != "off":
@@ -310,6 +320,10 @@ class Trainer:
             raise ConfigError(
                 "The loss of this task is trained too: leave optimizer out, so that it gets a place in it."
             )
+        together = None
+        if world_size() > 1:
+            overlap = settings.out_of_memory == "advise"  # a pass that may be tried again must exchange nothing
+            together = Together(model, loss_module, seed=settings.seed, overlap=overlap)
         updater = StepUpdater(
             trained.parameters(),
             precision=choose_precision(settings.precision, device),
@@ -334,6 +348,7 @@ class Trainer:
             recovery=Recovery(
                 settings.on_nonfinite, settings.restore_times, settings.restore_lr_factor, settings.out_of_memory
             ),
+            together=together,
         )
 
     def _build_store(self, folder: RunFolder, settings: CheckpointsConfig) -> CheckpointStore:
@@ -370,6 +385,10 @@ class Trainer:
             skipped_steps=self.updater.skipped,
             restored=self.state.restored,
         )
+
+
+def _without_profile(settings: TrainingConfig) -> TrainingConfig:
+    return settings.model_copy(update={"profile": False})
 
 
 def _rates(settings: UnfreezeConfig, lr: float) -> dict[str, dict[str, float]] | None:

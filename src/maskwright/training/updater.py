@@ -65,6 +65,7 @@ class StepUpdater:
     Attributes:
         skipped: Steps so far that were not taken because a number was not finite.
         is_updating: True while the optimizer writes weights; after an exception they may be half written.
+        loss: Loss of the batches since the last update, a scalar on the device; None if there were none.
 
     Raises:
         ConfigError: If the device cannot do the precision, or there is nothing to train.
@@ -99,7 +100,7 @@ class StepUpdater:
         self.skipped = 0
         self.is_updating = False
         self._skipped_in_a_row = 0
-        self._loss: Tensor | None = None
+        self.loss: Tensor | None = None
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context for forward pass and loss."""
@@ -111,7 +112,7 @@ class StepUpdater:
 
     def scaled(self, loss: Tensor) -> Tensor:
         """The loss to call ``backward`` on, for a loop that does so itself; counts the batch as :meth:`backward`."""
-        self._loss = loss.detach() if self._loss is None else self._loss + loss.detach()
+        self.loss = loss.detach() if self.loss is None else self.loss + loss.detach()
         return self.scaler.scale(loss)
 
     @torch.no_grad()
@@ -120,7 +121,7 @@ class StepUpdater:
         for parameter in self.parameters:
             if parameter.grad is not None:
                 parameter.grad.mul_(factor)
-        self._loss = None if self._loss is None else self._loss * factor
+        self.loss = None if self.loss is None else self.loss * factor
 
     def update(self, optimizer: Optimizer) -> StepOutcome:
         """Unscale, check, clip, step, zero. Waits for the device once, to learn norm and loss together.
@@ -128,15 +129,15 @@ class StepUpdater:
         Raises:
             TrainingError: If no batch came before, or the last updates were all skipped.
         """
-        if self._loss is None:
+        if self.loss is None:
             raise TrainingError("update() was called without a backward() before it; there are no gradients.")
         self.adopt(optimizer)
         self.scaler.unscale_(optimizer)
         norm = clip_gradients(
             self.parameters, clip_norm=self.clip_norm, clip_value=self.clip_value, clip_adaptive=self.clip_adaptive
         )
-        grad_norm, loss = torch.stack((norm, self._loss.to(norm))).tolist()
-        self._loss = None
+        grad_norm, loss = torch.stack((norm, self.loss.to(norm))).tolist()
+        self.loss = None
         finite = math.isfinite(grad_norm) and math.isfinite(loss)
         if finite:
             self.is_updating = True
@@ -156,7 +157,7 @@ class StepUpdater:
     def discard(self, optimizer: Optimizer) -> None:
         """Forget the batches since the last update."""
         optimizer.zero_grad(set_to_none=True)
-        self._loss = None
+        self.loss = None
 
     def state_dict(self) -> dict[str, Any]:
         """Scaler and counters, plain values."""

@@ -14,7 +14,7 @@ from maskwright.tasks.interface import Meter, Task
 from maskwright.training.averages import LossSums
 from maskwright.types import Batch
 
-__all__ = ["evaluation_mode", "validate"]
+__all__ = ["evaluation_mode", "scores_of", "validate", "walk"]
 
 
 def validate(
@@ -45,6 +45,26 @@ def validate(
     """
     meter = task.meters() if meter is None else meter
     sums = LossSums(task.loss_terms)
+    if not walk(model, task, loader, sums, meter, device=device, autocast=autocast, after_batch=after_batch):
+        return None
+    return scores_of(sums, meter, part)
+
+
+def walk(
+    model: nn.Module,
+    task: Task,
+    loader: Iterable[Batch],
+    sums: LossSums,
+    meter: Meter,
+    *,
+    device: torch.device | str,
+    autocast: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
+    after_batch: Callable[[], bool] | None = None,
+) -> bool:
+    """Add losses and counts of all batches to ``sums`` and ``meter``; False if ``after_batch`` ended it early.
+
+    The other arguments are those of :func:`validate`.
+    """
     with evaluation_mode(model), torch.no_grad():
         for batch in loader:
             batch = batch.to(device)
@@ -57,7 +77,12 @@ def validate(
             sums.end_group()
             task.update(meter, outputs, batch)
             if after_batch is not None and not after_batch():
-                return None
+                return False
+    return True
+
+
+def scores_of(sums: LossSums, meter: Meter, part: str) -> dict[str, float]:
+    """Losses and scores by key, from what was counted."""
     return sums.averages(part) | {f"{part}/{name}": float(score) for name, score in meter.compute().items()}
 
 

@@ -20,7 +20,17 @@ from maskwright.workflows.difference_table import difference_table
 from maskwright.workflows.parent import Parent, parent_of
 from maskwright.workflows.unfinished import newest_unfinished, run_around, run_of
 
-__all__ = ["MAY_CHANGE", "Begin", "Change", "Continue", "record_changes", "require_more_to_do", "settled", "start_of"]
+__all__ = [
+    "MAY_CHANGE",
+    "Begin",
+    "Change",
+    "Continue",
+    "flat_settings",
+    "record_changes",
+    "require_more_to_do",
+    "settled",
+    "start_of",
+]
 
 MAY_CHANGE = (
     "callbacks.early_stopping.*",
@@ -46,6 +56,7 @@ MAY_CHANGE = (
     "training.restore_*",
     "training.threads",
     "training.validate_every",
+    "tune.*",
 )
 """Settings that may change while a run lasts; of data only where it lies, for its content is compared."""
 
@@ -150,7 +161,7 @@ def settled(folder: RunFolder, given: Experiment) -> tuple[Experiment, tuple[Cha
             was_epochs = int((folder.record.load().get("budget") or {}).get("epochs", was_epochs))
         elif given.training.budget == own.training.budget:
             given = _updated(given, "training", epochs=was_epochs)
-    before, after = dict(_flat(own.to_dict())), dict(_flat(given.to_dict()))
+    before, after = dict(flat_settings(own)), dict(flat_settings(given))
     before["training.epochs"] = was_epochs
     changes = tuple(
         Change(name, before.get(name), after.get(name))
@@ -321,6 +332,11 @@ def _said(overrides: _Overrides, path: str) -> str | None:
 
 def _path_of(override: str | Override) -> str:
     return override.path if isinstance(override, Override) else override.partition("=")[0].strip()
+
+
+def flat_settings(experiment: Experiment) -> Iterator[tuple[str, Any]]:
+    """Every setting with its dotted path, as plain values."""
+    return _flat(experiment.to_dict())
 
 
 def _flat(values: Any, before: str = "") -> Iterator[tuple[str, Any]]:

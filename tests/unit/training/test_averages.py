@@ -74,3 +74,30 @@ def test_the_total_takes_factors_that_have_moved() -> None:
     add(sums, (100.0, 1.0), (1.0, 0.4))
     moved = {"bce": LossTerm(0.25, "pixels"), "dice": LossTerm(4.0, "samples")}
     assert sums.averages("train", moved)["train/loss"] == pytest.approx(0.25 * 1.0 + 4.0 * 0.4)
+
+
+def test_rows_replayed_in_order_give_the_sums_of_one_process_to_the_last_bit() -> None:
+    numbers = [(3.0, 1.0, 0.1, 0.7), (7.0, 2.0, 0.3, 0.2), (1.0, 1.0, 0.7, 0.9), (9.0, 3.0, 0.9, 0.4)]
+    alone, first, second = LossSums(TERMS), LossSums(TERMS, keep_rows=True), LossSums(TERMS, keep_rows=True)
+    for index, (pixels, samples, bce, dice) in enumerate(numbers):
+        add(alone, (pixels, samples), (bce, dice))
+        add(first if index < 2 else second, (pixels, samples), (bce, dice))
+    merged = LossSums(TERMS)
+    for part in (first, second):
+        part.settle()
+        assert part.rows is not None
+        merged.replay(part.rows)
+    assert merged.state_dict() == alone.state_dict()
+
+
+def test_the_terms_of_a_group_can_be_replaced_by_those_of_all_processes() -> None:
+    sums = LossSums(TERMS)
+    weights = {"pixels": torch.tensor(4.0), "samples": torch.tensor(2.0)}
+    sums.begin_group(weights)
+    for _ in range(2):
+        terms = {"bce": torch.tensor(0.25), "dice": torch.tensor(0.5)}
+        sums.add(LossOutput(torch.tensor(0.0), terms), weights)
+    assert sums.group_total().tolist() == [2.0, 2.0]
+    sums.set_group_total(torch.tensor([3.0, 5.0], dtype=torch.float64))
+    sums.end_group()
+    assert sums.state_dict() == {"sums": {"bce": 3.0, "dice": 5.0}, "weights": {"pixels": 4.0, "samples": 2.0}}

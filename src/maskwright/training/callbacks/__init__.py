@@ -13,6 +13,7 @@ from maskwright.training.callbacks.learning_rate import LearningRate
 from maskwright.training.callbacks.loss_weights import LossWeights
 from maskwright.training.callbacks.profiler import Profiler
 from maskwright.training.callbacks.progress import ProgressCallback
+from maskwright.training.callbacks.pruning import Pruning
 from maskwright.training.callbacks.save_predictions import SavePredictions
 from maskwright.training.callbacks.thawing import Thawing
 
@@ -29,6 +30,7 @@ __all__ = [
     "LossWeights",
     "Profiler",
     "ProgressCallback",
+    "Pruning",
     "SavePredictions",
     "Thawing",
 ]

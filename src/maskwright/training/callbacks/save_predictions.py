@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from maskwright.config.task import EXCLUSIVE
 from maskwright.tasks.interface import Task
 from maskwright.training.callback import Callback
 from maskwright.training.loop import EvalBatches
@@ -80,7 +81,7 @@ class SavePredictions(Callback):
             return
         called = self.task.called(prediction).cpu().numpy()
         for place, sample in zip(batch.where, called, strict=True):
-            if self.task.kind == "multiclass":
+            if self.task.kind in EXCLUSIVE:
                 yield _file_name(place), sample.argmax(axis=0).astype(np.uint8)
             elif len(sample) == 1:
                 yield _file_name(place), sample[0].astype(np.uint8) * 255

@@ -19,10 +19,14 @@ def test_a_run_writes_its_beginning_steps_epochs_and_end(toy: Toy, tmp_path: Pat
     callbacks = CallbackList([EventsCallback(EventLog(path, attempt=3), every_steps=1)])
     fit(state, toy.task, loader, toy.loader(2), state.updater, callbacks, epochs=2)
     rows = read_events(path)
-    assert [row["kind"] for row in rows] == ["train_begin", *["step", "step", "epoch"] * 2, "train_end"]
-    assert [row["global_step"] for row in rows] == [0, 1, 2, 2, 3, 4, 4, 4]
+    an_epoch = ["epoch_begin", "step", "step", "validation", "validation", "epoch"]
+    assert [row["kind"] for row in rows] == ["train_begin", *an_epoch * 2, "train_end"]
+    assert [row["global_step"] for row in rows] == [0, *[0, 1, 2, 2, 2, 2], *[2, 3, 4, 4, 4, 4], 4]
+    assert [(row["epoch"], row["position"]) for row in rows if row["kind"] == "epoch_begin"] == [(1, 0), (2, 0)]
+    seen = [(row["epoch"], row["position"], row["batches"]) for row in rows if row["kind"] == "validation"]
+    assert seen == [(1, 0, 2), (1, 2, 2), (2, 0, 2), (2, 2, 2)]
     assert {row["attempt"] for row in rows} == {3}
-    step, epoch, end = rows[1], rows[3], rows[-1]
+    step, epoch, end = rows[2], rows[6], rows[-1]
     assert (step["epoch"], step["position"], step["images"], step["stepped"]) == (1, 2, 4, True)
     assert step["loss"] > 0
     assert step["grad_norm"] > 0
