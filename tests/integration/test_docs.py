@@ -5,23 +5,28 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import rasterio
 
-from maskwright.cli.main import COMMANDS, main
+from maskwright.cli.main import COMMANDS, load_command, main
 from maskwright.config import field_specs, load_experiment
 from maskwright.config.experiment import Experiment
 from maskwright.data.synthetic import write_forest
 from maskwright.data.synthetic_images import write_pictures
+from maskwright.data.synthetic_trees import make_trees, write_trees
 from maskwright.tracking.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
+WITH_SETTINGS = ("how-to/shape_a_run.md", "how-to/evaluate.md", "how-to/tune.md", "explanation/checkpoints.md")
 SMALL = [
     *("--set", "model.base_channels=4", "--set", "model.depth=2", "--set", "data.tiles.size_px=32"),
     *("--set", "data.loader.batch_size=4", "--set", "data.loader.samples_per_epoch=16", "--set", "training.threads=1"),
@@ -34,6 +39,15 @@ def commands(page: str) -> list[list[str]]:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
     return [line.split()[1:] for block in blocks for line in block.splitlines() if line.startswith("maskwright ")]
+
+
+def scripts(page: str) -> dict[str, str]:
+    """The Python of a page by the name of the file it belongs to; blocks of one file are joined."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    found: dict[str, str] = {}
+    for name, block in re.findall(r'```python title="(\w+\.py)"\n(.*?)```', text, flags=re.DOTALL):
+        found[name] = found.get(name, "") + block
+    return found
 
 
 def newest_run() -> str:
@@ -51,7 +65,7 @@ def follow(page: str, chosen: Callable[[list[str]], bool] = lambda words: True) 
     done = []
     for words in filter(chosen, commands(page)):
         words = [part for word in words for part in found(word)]
-        fresh = words[0] in ("train", "benchmark") and "--resume" not in words
+        fresh = words[0] in ("train", "benchmark", "tune") and "--resume" not in words
         assert main([*words, *(SMALL if fresh else ())]) == 0, words
         done.append(words)
     return done
@@ -92,16 +106,68 @@ def test_the_tutorial_on_photographs_leads_to_masks(place: Path) -> None:
     assert len(list((place / "found").glob("*_mask.png"))) == 2
 
 
+def test_the_tutorial_on_vessels_leads_to_a_folder_of_masks(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (script,) = scripts("tutorials/vessels.md").values()
+    exec(compile(script, "vessels.py", "exec"), {})
+    assert len(list((place / "found").glob("*.png"))) == 4
+    assert "8 epochs, best Dice" in capsys.readouterr().out
+
+
+def test_the_tutorial_of_the_window_speaks_of_what_stands_in_it(place: Path) -> None:
+    write_pictures(place / "parts", "defects", 12, size_px=64, difficulty="easy")
+    (words,) = follow("tutorials/desktop.md", lambda words: words[0] == "init")
+    assert (place / words[-1]).is_file()
+    page = (ROOT / "docs/tutorials/desktop.md").read_text(encoding="utf-8")
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src/maskwright/desktop").glob("*.py"))
+    for label in sorted(set(re.findall(r"\*\*(.+?)\*\*", page))):
+        assert f'"{label}"' in source.replace("&", ""), label
+
+
+@pytest.mark.parametrize("name", sorted(scripts("explanation/coming_from_libraries.md")))
+def test_what_is_shown_to_people_from_other_libraries_runs(name: str, place: Path) -> None:
+    exec(compile(scripts("explanation/coming_from_libraries.md")[name], name, "exec"), {})
+
+
+@pytest.mark.slow
+def test_trees_are_mapped_and_held_against_an_inventory_as_printed(place: Path) -> None:
+    write_trees(place / "farm", 8, size_px=96, difficulty="easy")
+    write_trees(place / "later", 1, size_px=128, seed=90, difficulty="easy")
+    (place / "new").mkdir()
+    shutil.copy(place / "later/images/trees_0000.tif", place / "new/ortho.tif")
+    shutil.copy(place / "later/chm/trees_0000.tif", place / "new/chm.tif")
+    with rasterio.open(place / "new/ortho.tif") as raster:
+        stems = [raster.transform @ (tree.x, tree.y) for tree in make_trees(128, 90, "easy").trees]
+    rows = [f"{x},{y},Erythrina" for x, y in stems]
+    (place / "new/trees.csv").write_text("\n".join(["x,y,species", *rows]) + "\n", encoding="utf-8")
+    follow("how-to/trees.md")
+    page = (ROOT / "docs/how-to/trees.md").read_text(encoding="utf-8")
+    for name in re.findall(r"`(ortho_\w+\.\w+)`", page):
+        assert (place / "crowns" / name).is_file(), name
+    (compared,) = (place / "outputs").glob("trees_*/evaluations/ortho_trees")
+    assert (compared / "inventory.html").is_file()
+    assert (compared / "inventory_trees.csv").is_file()
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_pipeline_document_run_in_our_words(tmp_path: Path) -> None:
+    runs = runpy.run_path(str(ROOT / "examples/pipeline_002_commands.py"))["main"](tmp_path / "work")
+    assert len(runs) == 5
+    assert set(runs.values()) == {"finished"}
+
+
 @pytest.mark.slow
 def test_the_tutorial_on_stopping_goes_on(place: Path) -> None:
     draft(place)
     follow("tutorials/resume.md")
+    assert list((place / "maps_after_crash").glob("*_gaps.tif"))
 
 
 @pytest.mark.slow
 def test_the_tutorial_on_comparing_compares(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draft(place)
     follow("tutorials/compare.md")
+    assert (place / "compared.html").is_file()
+    assert list((place / "maps_of_the_better").glob("*_gaps.gpkg"))
     assert "model.kind" in capsys.readouterr().out
 
 
@@ -130,7 +196,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_pictures(folder / "unlabelled", "cracks", 3, size_px=96, seed=50)
         shutil.rmtree(folder / "unlabelled/masks")
         assert main(["init", "pictures", "--out", "cracks.yaml"]) == 0
-        for page in ("how-to/shape_a_run.md", "how-to/evaluate.md", "explanation/checkpoints.md"):
+        for page in WITH_SETTINGS:
             for name, text in settings(page).items():
                 (folder / name).write_text(text, encoding="utf-8")
         for name, data in (("pictures", "cracks.yaml"), ("second", "forest.yaml"), ("first", "forest.yaml")):
@@ -154,7 +220,7 @@ def at_work(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def test_every_block_of_settings_is_valid_and_means_what_its_keys_say(trained: Path) -> None:
-    for page in ("how-to/shape_a_run.md", "how-to/evaluate.md", "explanation/checkpoints.md"):
+    for page in WITH_SETTINGS:
         assert settings(page)
         for name in settings(page):
             base = "cracks.yaml" if name == "pseudo.yaml" else "forest.yaml"
@@ -180,6 +246,16 @@ def test_predicting_leads_to_maps_and_to_what_changed(at_work: Path) -> None:
     assert (at_work / "all_maps/north/plot9_DSM_gaps.tif").is_file()
     assert (at_work / "together/area_DSM_uncertainty.tif").is_file()
     assert {path.suffix for path in (at_work / "changed").iterdir()} >= {".tif", ".gpkg", ".csv", ".qml"}
+
+
+def test_a_raster_is_mapped_as_the_tutorial_says_and_opens_in_colours(at_work: Path) -> None:
+    follow("tutorials/large_raster.md")
+    follow("how-to/qgis.md")
+    page = (ROOT / "docs/how-to/qgis.md").read_text(encoding="utf-8")
+    for name in re.findall(r"^\| `(area_DSM_\w+\.\w+)`", page, flags=re.M):
+        assert (at_work / "qgis_maps" / name).is_file(), name
+        if not name.endswith(".png"):
+            assert (at_work / "qgis_maps" / name).with_suffix(".qml").is_file(), name
 
 
 def test_evaluating_scores_other_data_and_finds_doubtful_labels(at_work: Path) -> None:
@@ -261,14 +337,58 @@ def test_runs_are_followed_explained_and_shared(at_work: Path, monkeypatch: pyte
     assert list((at_work / "received").glob("*/report.html"))
 
 
+def test_every_option_in_a_printed_command_exists() -> None:
+    asked = [words for path in sorted((ROOT / "docs").rglob("*.md")) for words in commands(str(path))]
+    assert len(asked) > 50
+    for words in asked:
+        command: Any = load_command(COMMANDS[words[0]][0], words[0])
+        if hasattr(command, "commands") and len(words) > 1:
+            command = command.commands.get(words[1], command)
+        known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        named = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert named <= known | {"--help"}, (words, named - known)
+
+
+@pytest.mark.slow
+def test_data_is_packed_and_trained_from_shards(at_work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    follow("how-to/shards.md")
+    assert (at_work / "shards/shards.json").is_file()
+    assert "Nothing was trained" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_settings_are_searched_as_printed(at_work: Path) -> None:
+    search = at_work / "search.yaml"
+    search.write_text(search.read_text(encoding="utf-8") + "training: {epochs: 1}\n", encoding="utf-8")
+    follow("how-to/tune.md", lambda words: words[0] == "tune")
+    (folder,) = (at_work / "outputs").glob("*_tune")
+    assert {"best.yaml", "tune.html", "trials.csv", "study.db"} <= {path.name for path in folder.iterdir()}
+
+
+def test_one_process_needs_no_launcher(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs/how-to/several_gpus.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    exec(compile(block, "several_gpus.md", "exec"), {})
+    assert capsys.readouterr().out == "1 process\n"
+
+
 def test_every_name_that_earlier_systems_are_sent_to_exists() -> None:
-    page = (ROOT / "docs/explanation/coming_from.md").read_text(encoding="utf-8")
-    names = set(re.findall(r"`(maskwright(?:\.\w+)+)`", page))
-    assert len(names) > 50
+    pages = ("coming_from.md", "coming_from_libraries.md")
+    text = "".join((ROOT / "docs/explanation" / page).read_text(encoding="utf-8") for page in pages)
+    names = set(re.findall(r"`(maskwright(?:\.\w+)+)(?:\(.*?\))?`", text))
+    assert len(names) > 80
     for name in sorted(names):
         module, _, attribute = name.rpartition(".")
+        if module == "maskwright.desktop":
+            pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
         found = importlib.import_module(module)
         assert hasattr(found, attribute) or importlib.import_module(name), name
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    listed = set(re.findall(r"- ([\w/-]+\.md)", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert not pages - listed - {"index.md"}
 
 
 def test_every_command_named_in_the_pages_exists() -> None:
