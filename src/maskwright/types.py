@@ -9,8 +9,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
     from torch import Tensor
+
+    from maskwright.objects import FoundObjects
 
 __all__ = ["Batch", "LossOutput", "Mixed", "Place", "Prediction", "Window"]
 
@@ -82,6 +86,7 @@ class Batch:
         where: One Place per sample.
         instances: One object per sample for instance tasks, else None.
         mix: The second truth of mixed samples, else None.
+        maps: What else is learned of each sample, (B, ...) by name, for instance tasks; else None.
     """
 
     image: Tensor
@@ -91,6 +96,7 @@ class Batch:
     where: tuple[Place, ...]
     instances: list[object] | None = None
     mix: Mixed | None = None
+    maps: Mapping[str, Tensor] | None = None
 
     def __len__(self) -> int:
         return int(self.image.shape[0])
@@ -110,6 +116,25 @@ class Batch:
                 self.mix.valid.to(device, non_blocking=True),
                 self.mix.share.to(device, non_blocking=True),
             ),
+            maps=None
+            if self.maps is None
+            else {name: values.to(device, non_blocking=True) for name, values in self.maps.items()},
+        )
+
+    def part(self, where: slice) -> Batch:
+        """Some of the samples, their tensors views of these."""
+        return replace(
+            self,
+            image=self.image[where],
+            target=self.target[where],
+            valid=self.valid[where],
+            condition=None if self.condition is None else self.condition[where],
+            where=self.where[where],
+            instances=None if self.instances is None else self.instances[where],
+            mix=None
+            if self.mix is None
+            else Mixed(self.mix.target[where], self.mix.valid[where], self.mix.share[where]),
+            maps=None if self.maps is None else {name: values[where] for name, values in self.maps.items()},
         )
 
 
@@ -129,8 +154,14 @@ class Prediction:
         probs: (B, K, H, W) float32 in 0..1. For height tasks channel k belongs to ``heights_m[k]``, monotone in it.
         heights_m: The K heights in metres, ascending; empty for class tasks.
         violations: (K - 1,) int64: pixels where the raw output at height k lay above that at k + 1; None if unknown.
+        objects: What was found in each of the B samples, for tasks of objects; else None.
+        density: (B, 1, H, W) float32 objects per pixel, for tasks that tell it; else None.
+        maps: Raw maps (B, C, H, W) float32 by name from which objects are grouped; None where there are none.
     """
 
     probs: Tensor
     heights_m: tuple[float, ...] = ()
     violations: Tensor | None = None
+    objects: tuple[FoundObjects, ...] | None = None
+    density: Tensor | None = None
+    maps: Mapping[str, Tensor] | None = None

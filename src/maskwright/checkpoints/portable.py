@@ -16,14 +16,11 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from maskwright.errors import CheckpointError
-from maskwright.files import explain_os_error, read_json, sha256_file, write_bytes, write_json
+from maskwright.files import explain_os_error, write_bytes, write_json
+from maskwright.tracking.description import DESCRIPTION, FORMAT_VERSION, WEIGHTS, load_description, weights_hash
 from maskwright.tracking.environment import package_versions
 
 __all__ = ["DESCRIPTION", "FORMAT_VERSION", "WEIGHTS", "load_description", "load_weights", "save_model"]
-
-FORMAT_VERSION = 1
-WEIGHTS = "model.safetensors"
-DESCRIPTION = "model.json"
 
 _NAMED = 5  # how many tensors a message names
 
@@ -58,34 +55,6 @@ def save_model(folder: Path, model: nn.Module, description: Mapping[str, object]
     write_json(folder / DESCRIPTION, content, error=CheckpointError)
 
 
-def load_description(folder: Path) -> dict[str, Any]:
-    """What :func:`save_model` was told, with ``format_version``, ``weights`` and ``versions``.
-
-    Raises:
-        CheckpointError: If the folder holds no model, or one of a newer version or damaged.
-    """
-    folder = Path(folder)
-    path = folder / DESCRIPTION
-    if not path.is_file():
-        raise CheckpointError(f"{folder} is not a model folder: it has no {DESCRIPTION}. Give a run's model folder.")
-    content = read_json(path, error=CheckpointError)
-    version = content.get("format_version") if isinstance(content, dict) else None
-    if not isinstance(version, int):
-        raise CheckpointError(f"{path} is damaged: it has no format_version.")
-    if version > FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path} was written by a newer Maskwright: model format {version}, this one reads up to {FORMAT_VERSION}. "
-            "Upgrade Maskwright."
-        )
-    if not isinstance(content.get("weights"), dict) or "sha256" not in content["weights"]:
-        raise CheckpointError(f"{path} is damaged: it does not say which weights belong to it.")
-    former = content.pop("former", None)  # there only if saving was cut short
-    described: dict[str, Any] = content
-    if former is not None and _weights_hash(folder) == former["weights"]["sha256"]:
-        described = former
-    return described
-
-
 def load_weights(folder: Path, model: nn.Module) -> None:
     """Fill ``model`` with the weights of a model folder, all of them and nothing else.
 
@@ -94,7 +63,7 @@ def load_weights(folder: Path, model: nn.Module) -> None:
     """
     folder = Path(folder)
     path = folder / WEIGHTS
-    if _weights_hash(folder) != load_description(folder)["weights"]["sha256"]:
+    if weights_hash(folder) != load_description(folder)["weights"]["sha256"]:
         raise CheckpointError(
             f"{path} is damaged or belongs to another {DESCRIPTION}: its SHA-256 differs from the one noted there. "
             "Copy the whole model folder again."
@@ -142,13 +111,6 @@ def _former(folder: Path) -> dict[str, Any] | None:
     """The description of the weights that are in the folder now; None if they are not usable anyway."""
     try:
         description = load_description(folder)
-        return description if _weights_hash(folder) == description["weights"]["sha256"] else None
+        return description if weights_hash(folder) == description["weights"]["sha256"] else None
     except CheckpointError:
         return None
-
-
-def _weights_hash(folder: Path) -> str:
-    try:
-        return sha256_file(folder / WEIGHTS)
-    except OSError as cause:
-        raise CheckpointError(f"{folder / WEIGHTS} cannot be read: {cause.strerror}.") from cause

@@ -70,7 +70,8 @@ def init(
         str | None,
         typer.Option(
             "--task",
-            help="binary, multiclass, multilabel, height_gaps or height; unset: what the data suggests.",
+            help="binary, multiclass, multilabel, instances, agroforestry, height_gaps or height; "
+            "unset: what the data suggests.",
             show_default=False,
         ),
     ] = None,

@@ -38,6 +38,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "maskwright.cli.lr_find_commands:lr_find",
         "Try rising learning rates on a fresh network and suggest one.",
     ),
+    "tune": (
+        "maskwright.cli.tune_commands:tune",
+        "Search over settings with Optuna; the same command continues a search, also beside others.",
+    ),
     "evaluate": (
         "maskwright.cli.evaluate_commands:evaluate",
         "Score the model of a run beside naive baselines, on its own or other data; find doubtful labels.",
@@ -58,7 +62,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cache": ("maskwright.cli.cache_commands:app", "Show and clean what was decoded and kept."),
     "prepare": (
         "maskwright.cli.prepare_commands:app",
-        "Aligned rasters, tiles, masks and statistics without training.",
+        "Aligned rasters, tiles, masks, statistics and shards without training.",
     ),
     "export": (
         "maskwright.cli.export_commands:export",
@@ -70,7 +74,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "benchmark": (
         "maskwright.cli.benchmark_commands:app",
-        "Train several architectures over several seeds and hold them against each other.",
+        "Hold architectures against each other over several seeds; measure what this machine can do.",
     ),
     "doctor": (
         "maskwright.cli.doctor_commands:doctor",
@@ -80,6 +84,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "monitor": (
         "maskwright.cli.monitor_commands:monitor",
         "Watch runs in the browser: curves, comparison, checkpoints, system, settings, logs; steer them.",
+    ),
+    "desktop": (
+        "maskwright.cli.desktop_commands:desktop",
+        "Train and predict in a window, without writing a line.",
     ),
     "models": (
         "maskwright.cli.model_commands:app",
@@ -131,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
     try:
         complete = _spread_lists(_with_usual_numbers(words))
-        outcome = build_app().main(complete, prog_name="maskwright", standalone_mode=False)
+        outcome = build_app().main(complete, prog_name="maskwright", standalone_mode=False, obj=words)
         sys.stdout.flush()
         if outcome == EXIT_INTERRUPTED:  # typer's word for Ctrl-C
             return _stopped()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maskwright.cli.launch_options import Devices, MaxRestarts, launch_this, must_launch
 from maskwright.cli.progress import progress_bar
 from maskwright.cli.render import print_table
 from maskwright.config import PredictionConfig, load_section
-from maskwright.errors import ConfigError
+from maskwright.distributed import is_main, joined
+from maskwright.errors import ConfigError, MaskwrightError
 
 if TYPE_CHECKING:
     from maskwright.prediction import RasterResult
@@ -20,6 +23,7 @@ __all__ = ["predict"]
 
 
 def predict(
+    context: typer.Context,
     run: Annotated[
         Path,
         typer.Argument(
@@ -59,7 +63,10 @@ def predict(
         ),
     ] = None,
     chm: Annotated[
-        Path | None, typer.Option("--chm", help="Canopy height model, for a model that sees both.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--chm", help="Canopy height model, for a model that sees both or finds trees.", show_default=False
+        ),
     ] = None,
     chm_nodata: Annotated[
         str | None,
@@ -100,37 +107,67 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    devices: Devices = 1,
+    max_restarts: MaxRestarts = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on the screen.")] = False,
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="For programs: say what happens as lines of JSON, and nothing else, on the output."
+        ),
+    ] = False,
 ) -> int:
     """Apply a trained model to photographs and rasters of any size: masks, maps, polygons."""
+    if must_launch(devices):
+        return launch_this(context, devices, max_restarts)
     named = {"tta": tta, "uncertainty": uncertainty, "workers": workers, "resample": "true" if resample else None}
     words = [*(overrides or ()), *(f"{name}={value}" for name, value in named.items() if value is not None)]
     said = load_section(PredictionConfig, (), words)
-    settings = {name: getattr(said, name) for name in said.model_fields_set}
 
     from maskwright.devices import prepare_process
     from maskwright.workflows.predict import predict as predict_rasters
 
+    work = partial(
+        predict_rasters,
+        run,
+        rasters,
+        out,
+        others=others or (),
+        heights_m=heights,
+        settings={name: getattr(said, name) for name in said.model_fields_set},
+        nodata=_nodata(nodata, "--nodata"),
+        chm=chm,
+        chm_nodata=_nodata(chm_nodata, "--chm-nodata"),
+        device=device,
+        backend=backend,
+        recursive=recursive,
+        overwrite=overwrite,
+    )
     prepare_process()
-    with progress_bar(quiet=quiet) as progress:
-        results = predict_rasters(
-            run,
-            rasters,
-            out,
-            others=others or (),
-            heights_m=heights,
-            settings=settings,
-            nodata=_nodata(nodata, "--nodata"),
-            chm=chm,
-            chm_nodata=_nodata(chm_nodata, "--chm-nodata"),
-            device=device,
-            backend=backend,
-            recursive=recursive,
-            overwrite=overwrite,
-            progress=progress,
-            on_result=partial(_show, quiet=quiet),
-        )
-    return _end(results, out, quiet=quiet)
+    with joined():
+        if not is_main():
+            work()
+            return 0
+        if json:
+            return _tell_a_program(work)
+        with progress_bar(quiet=quiet) as progress:
+            results = work(progress=progress, on_result=partial(_show, quiet=quiet))
+        return _end(results, out, quiet=quiet)
+
+
+def _tell_a_program(work: Callable[..., list[RasterResult]]) -> int:
+    """Run the work and say all of it as lines of JSON."""
+    from maskwright.cli.json_lines import JsonLines
+
+    lines = JsonLines()
+    try:
+        results = work(progress=lines.progress, on_result=lines.result)
+    except MaskwrightError as error:
+        lines.failed(str(error))
+        raise
+    failed = sum(bool(result.error) for result in results)
+    lines.end(inputs=len(results), failed=failed)
+    return 2 if failed else 0  # EXIT_USER of main, which imports this module
 
 
 def _end(results: list[RasterResult], out: Path, *, quiet: bool) -> int:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from maskwright.cli.evaluate_commands import print_evaluation
+from maskwright.cli.launch_options import Devices, MaxRestarts, launch_this, must_launch
 from maskwright.cli.main import EXIT_INTERRUPTED
 from maskwright.cli.options import Set, given, setting
 from maskwright.cli.progress import progress_bar
+from maskwright.config import Override
+from maskwright.distributed import (
+    from_main,
+    is_main,
+    joined,
+    require_alike,
+    require_single_process,
+    world_size,
+)
 from maskwright.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,6 +31,7 @@ __all__ = ["train"]
 
 
 def train(
+    context: typer.Context,
     files: Annotated[
         list[str] | None,
         typer.Argument(
@@ -64,6 +76,8 @@ def train(
         typer.Option("--compile", help="Let torch compile the network. Same as --set training.compile=default"),
     ] = False,
     device: Annotated[str | None, setting("training.device", "--device")] = None,
+    devices: Devices = 1,
+    max_restarts: MaxRestarts = 3,
     validate_every: Annotated[int | None, setting("training.validate_every", "--val-frequency")] = None,
     save_every: Annotated[int | None, setting("checkpoints.every_epochs", "--save-frequency")] = None,
     output_dir: Annotated[Path | None, setting("tracking.output_dir", "--output-dir")] = None,
@@ -83,8 +97,10 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on the screen.")] = False,
 ) -> int:
     """Train a model and score it on held-out data."""
-    from maskwright.workflows.resume_plan import Begin, Continue, start_of
-
+    if plan:
+        require_single_process("--dry-run")
+    elif must_launch(devices):
+        return launch_this(context, devices, max_restarts)
     flags = given(
         {
             "name": ("--experiment-name", name),
@@ -104,8 +120,25 @@ def train(
             "tracking.output_dir": ("--output-dir", None if output_dir is None else str(output_dir)),
         }
     )
-    files = [*(files or []), *(config or [])]
-    start = start_of(resume, files, [*(overrides or []), *flags], output_dir)
+    with joined():
+        return _train([*(files or []), *(config or [])], [*(overrides or []), *flags], resume, output_dir, plan, quiet)
+
+
+def _train(
+    files: list[str],
+    overrides: Sequence[str | Override],
+    resume: str | None,
+    output_dir: Path | None,
+    plan: bool,
+    quiet: bool,
+) -> int:
+    from maskwright.workflows.resume_plan import Begin, Continue, start_of
+
+    if resume is None:
+        start = start_of(None, files, overrides)
+    else:  # what there is to continue is seen by the process that writes it
+        require_alike({"the resumed run": resume, "the settings": [*files, *map(str, overrides)]}, "the command")
+        start = from_main(lambda: start_of(resume, files, overrides, output_dir))
     if isinstance(start, Continue) and plan:
         raise ConfigError("--dry-run says what a new run would do; a run that is resumed goes on as it was begun.")
     experiment = start.experiment
@@ -116,8 +149,9 @@ def train(
 
     from maskwright.workflows.shape import resume_shaped, train_shaped
 
-    say = (lambda line: None) if quiet else (lambda line: typer.echo(line, err=True))
-    with progress_bar(quiet=quiet) as progress:
+    is_silent = quiet or not is_main()
+    say = (lambda line: None) if is_silent else (lambda line: typer.echo(line, err=True))
+    with progress_bar(quiet=is_silent) as progress:
         if isinstance(start, Begin):
             outcome = train_shaped(experiment, say=say, progress=progress, own_process=True, parent=start.parent)
         else:
@@ -130,7 +164,9 @@ def train(
     for line in outcome.lines:
         typer.echo(line)
     by_signal = (outcome.stop_reason or "").startswith("signal")
-    return EXIT_INTERRUPTED if by_signal and not outcome.finished else 0
+    if by_signal and not outcome.finished and world_size() == 1:  # a launcher would take it for a failure
+        return EXIT_INTERRUPTED
+    return 0
 
 
 def _dry_run(experiment: Experiment) -> int:

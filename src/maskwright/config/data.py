@@ -10,6 +10,7 @@ from pydantic import model_validator
 
 from maskwright.config.base import Field, Section, refuse
 from maskwright.config.data_parts import (
+    SHARDS_HELP,
     AdaptiveNormalise,
     BalanceConfig,
     CacheConfig,
@@ -19,6 +20,7 @@ from maskwright.config.data_parts import (
     RobustNormalise,
     StandardNormalise,
     TileConfig,
+    shard_faults,
     share_faults,
 )
 from maskwright.config.images import ImagesData
@@ -187,6 +189,7 @@ class HeightRastersData(Section):
     folder: Path | None = Field(
         None, help="Folder searched for pairs that share a prefix, for example a_DSM.tif, a_CHM.tif."
     )
+    shards: Path | None = Field(None, help=SHARDS_HELP)
     dsm_suffix: str = Field("DSM", min_length=1, help="Ending of DSM file names in the folder, before .tif.")
     chm_suffix: str = Field("CHM", min_length=1, help="Ending of CHM file names in the folder.")
     dtm_suffix: str = Field("DTM", min_length=1, help="Ending of DTM file names in the folder.")
@@ -223,7 +226,7 @@ class HeightRastersData(Section):
 
     @model_validator(mode="after")
     def _sites_make_sense(self) -> HeightRastersData:
-        faults = []
+        faults = shard_faults(self.shards, self.cache)
         names = [site.name for site in self.sites]
         faults += self._context_faults()
         if self.folder is None and not self.sites:

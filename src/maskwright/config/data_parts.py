@@ -11,6 +11,7 @@ from pydantic import model_validator
 from maskwright.config.base import Field, Section
 
 __all__ = [
+    "SHARDS_HELP",
     "AdaptiveNormalise",
     "BalanceConfig",
     "CacheConfig",
@@ -20,8 +21,23 @@ __all__ = [
     "RobustNormalise",
     "StandardNormalise",
     "TileConfig",
+    "shard_faults",
     "share_faults",
 ]
+
+SHARDS_HELP = (
+    "Folder of shards as maskwright prepare shards writes them, for network disks: read once from end to end and "
+    "unpacked into the cache of each machine. The other paths of data then say what was packed. Unset: files are read "
+    "where they lie."
+)
+"""Help of the setting that height rasters and images share."""
+
+
+def shard_faults(shards: Path | None, cache: CacheConfig) -> list[str]:
+    """What is wrong with reading shards so."""
+    if shards is None or cache.enabled:
+        return []
+    return ["shards: they are unpacked into the cache, and cache.enabled is false. Set it to true"]
 
 
 def share_faults(shares: tuple[float, float, float]) -> list[str]:

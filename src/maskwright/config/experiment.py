@@ -19,9 +19,10 @@ from maskwright.config.optim import OptimConfig
 from maskwright.config.prediction import PredictionConfig
 from maskwright.config.pseudo_labels import PseudoLabelsConfig, pseudo_label_faults
 from maskwright.config.stages import StageConfig, stage_faults
-from maskwright.config.task import HeightGapsTask, TaskConfig
+from maskwright.config.task import OBJECTS, HeightGapsTask, TaskConfig
 from maskwright.config.tracking import TrackingConfig
 from maskwright.config.training import TrainingConfig
+from maskwright.config.tune import TuneConfig, tune_faults
 
 __all__ = ["Experiment"]
 
@@ -32,6 +33,8 @@ _BY_TASK = {
     "binary": ("images", "unet", "combined"),
     "multiclass": ("images", "unet", "combined"),
     "multilabel": ("images", "unet", "combined"),
+    "instances": ("images", "multitask_unet", "multitask"),
+    "agroforestry": ("images", "multitask_unet", "multitask"),
 }
 
 # What a loss left unsaid means where images are learned from. Half of their tiles and more hold nothing to find (56 %
@@ -46,6 +49,7 @@ _TERMS_OF_IMAGES = {"bce": 0.5, "dice": 0.5, "focal": 0.0}  # only where no term
 # A distribution of heights learns from the canopy height of each pixel as well, not only from the heights asked: on
 # invented ground the IoU at heights never asked rose from 0.78 to 0.93 (docs/explanation/heights.md).
 _TERMS_OF_DISTRIBUTION = {"bce": 0.45, "dice": 0.27, "focal": 0.18, "likelihood": 0.1}
+_OF_OBJECTS = ("mask_rcnn", "multitask_smp", "multitask_unet")  # networks
 _OF_IMAGES = tuple(task for task, (data, _, _) in _BY_TASK.items() if data == "images")
 
 
@@ -82,6 +86,7 @@ class Experiment(Section):
     pseudo_labels: PseudoLabelsConfig = Field(
         default_factory=PseudoLabelsConfig, help="Images without labels that the model labels itself."
     )
+    tune: TuneConfig = Field(default_factory=TuneConfig, help="Search over settings, with maskwright tune.")
 
     @classmethod
     def kinds_unsaid(cls, said: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -105,7 +110,8 @@ class Experiment(Section):
             return values
         task = _kind_said(values.get("task"))
         if task in _OF_IMAGES:
-            return {**values, "loss": _loss_of_images(values), "callbacks": _callbacks_of_images(values)}
+            loss = _loss_of_objects(values, task) if task in OBJECTS else _loss_of_images(values)
+            return {**values, "loss": loss, "callbacks": _callbacks_of_images(values)}
         if task in (None, "height_gaps") and _kind_said(values.get("model")) in (None, "height_cdf"):
             return {**values, "loss": _loss_with(values, lambda said: _terms_unsaid(said, _TERMS_OF_DISTRIBUTION))}
         return values
@@ -125,8 +131,9 @@ class Experiment(Section):
         faults = [*self._faults_of_kinds()] or [*self._faults_of_heights(), *self._faults_of_loss()]
         if size_px < 2**model.depth:
             faults.append(f"data.tiles.size_px: {size_px} px cannot be halved {model.depth} times. Lower model.depth")
+        faults += self._faults_of_objects()
         refuse(faults)
-        refuse([*stage_faults(self), *pseudo_label_faults(self)])
+        refuse([*stage_faults(self), *pseudo_label_faults(self), *tune_faults(self)])
         return self
 
     def _faults_of_kinds(self) -> Iterator[str]:
@@ -151,6 +158,27 @@ class Experiment(Section):
             )
         if loss != wanted_loss:
             yield f"loss.kind: {loss} does not fit task.kind {task}. Set loss.kind: {wanted_loss}"
+
+    def _faults_of_objects(self) -> Iterator[str]:
+        """Settings that mean nothing to objects, or that only they have."""
+        task, data, loss = self.task, self.data, self.loss
+        if self.model.kind in _OF_OBJECTS and task.kind not in OBJECTS:
+            yield (
+                f"model.kind: {self.model.kind} has a head for each output of task.kind {' or '.join(OBJECTS)}, "
+                f"not of {task.kind}. Set model.kind: {_BY_TASK[task.kind][1]}"
+            )
+        if task.kind not in OBJECTS:
+            return
+        if task.kind == "instances" and loss.kind == "multitask":
+            for name in ("crown", "density"):
+                if loss.terms[name]:
+                    yield f"loss.{name}: task.kind instances does not learn it. Set it to 0, or task.kind: agroforestry"
+        if self.metrics.calibrate:
+            yield "metrics.calibrate: a temperature would move centres as well. Set it to false for tasks of objects"
+        if data.kind == "images" and data.augment.mixup_p > 0:
+            yield "data.augment.mixup_p: two images blended have the objects of both. Set it to 0 for tasks of objects"
+        if data.kind == "images" and data.resize_px is not None:
+            yield "data.resize_px: objects keep the size they have in the labels. Leave it out; tiles cut large images"
 
     def _faults_of_heights(self) -> Iterator[str]:
         """Heights that a network without condition cannot answer."""
@@ -198,6 +226,14 @@ def _loss_of_images(values: Mapping[str, Any]) -> Any:
         return {**reductions, **_terms_unsaid(said, _TERMS_OF_IMAGES)}
 
     return _loss_with(values, unsaid)
+
+
+def _loss_of_objects(values: Mapping[str, Any], task: str) -> Any:
+    """Objects alone have no crown diameter and no density to learn."""
+    loss = values.get("loss", {})
+    if task == "instances" and isinstance(loss, Mapping) and loss.get("kind", "multitask") == "multitask":
+        return {"crown": 0.0, "density": 0.0, **loss}
+    return loss
 
 
 def _loss_with(values: Mapping[str, Any], unsaid: Callable[[Container[str]], dict[str, Any]]) -> Any:

@@ -28,8 +28,9 @@ from maskwright.config.optim import (
     schedule_kind,
 )
 from maskwright.config.yaml_tree import Fault, Mark, Node, to_node
+from maskwright.errors import ConfigError
 
-__all__ = ["FLAT_NAMES", "FlatName", "from_flat"]
+__all__ = ["FLAT_NAMES", "FlatName", "flat_settings", "from_flat"]
 
 _Flat = Mapping[str, Any]
 _Settings = Mapping[str, Any]  # dotted path to plain value
@@ -71,17 +72,37 @@ def from_flat(
         ConfigError: Every unknown name (with a suggestion), every value that has no place in this version's settings
             (with the reason), names that contradict each other, and values out of range; one a line.
     """
-    values = dict(flat) if isinstance(flat, Mapping) else _attributes(flat)
     tree = Node({}, Mark("flat settings"))
     put(tree, "name", to_node(name, Mark("name")))
     put(tree, "data", Node({}, tree.mark) if data is None else _data_node(data))
+    said, faults = _settings_said(flat)
+    for path, (setting, mark) in said.items():
+        put(tree, path, to_node(setting, mark))
+    return section_from(Experiment, [tree], faults)
+
+
+def flat_settings(flat: object) -> dict[str, Any]:
+    """The settings that flat names say, by dotted path; whether they make an experiment is not asked.
+
+    Raises:
+        ConfigError: For names as :func:`from_flat` refuses them, one a line; values out of range pass.
+    """
+    said, faults = _settings_said(flat)
+    if faults:
+        raise ConfigError("\n".join(str(fault) for fault in faults))
+    return {path: setting for path, (setting, _) in said.items()}
+
+
+def _settings_said(flat: object) -> tuple[dict[str, tuple[Any, Mark]], list[Fault]]:
+    """Settings by path with who said them, and what is wrong with the names."""
+    values = dict(flat) if isinstance(flat, Mapping) else _attributes(flat)
+    said: dict[str, tuple[Any, Mark]] = {}
     faults: list[Fault] = []
     said_by: dict[str, tuple[str, Any]] = {}
     for flat_name, value in values.items():
         if flat_name not in FLAT_NAMES:
             faults.append(Fault(str(flat_name), "unknown name", None, did_you_mean(flat_name, list(FLAT_NAMES))))
             continue
-        mark = Mark(f"{flat_name} = {show(value)}")
         try:
             settings = _convert(flat_name, value, values)
         except _NoPlaceError as error:
@@ -91,8 +112,8 @@ def from_flat(
             other, before = said_by.setdefault(path, (flat_name, setting))
             if before != setting:
                 faults.append(Fault(flat_name, f"{show(value)} contradicts {other} = {show(values[other])}"))
-            put(tree, path, to_node(setting, mark))
-    return section_from(Experiment, [tree], faults)
+            said[path] = setting, Mark(f"{flat_name} = {show(value)}")
+    return said, faults
 
 
 def _convert(name: str, value: Any, flat: _Flat) -> _Settings:
@@ -256,8 +277,10 @@ def _loss(value: Any, flat: _Flat) -> _Settings:
     elif kind == "combinedfocaldice":  # its one alpha both mixed the terms and weighed the classes
         chosen = {"bce": 0.0, "dice": 0.5, "focal": 0.5}
         return {"loss.focal_alpha": 0.5} | {f"loss.{term}": weight for term, weight in chosen.items()}
+    elif kind in ("iou", "jaccard"):
+        chosen = {"bce": 0.0, "dice": 0.0, "focal": 0.0, "jaccard": 1.0}
     else:
-        raise _NoPlaceError("its terms are bce, dice, focal and their weighted sum")
+        raise _NoPlaceError("its terms are bce, dice, focal, iou and the weighted sum of the first three")
     return {f"loss.{term}": weight for term, weight in chosen.items()}
 
 
@@ -299,12 +322,13 @@ def _folders(value: Any, flat: _Flat) -> _Settings:
 
 def _image_size(value: Any, flat: _Flat) -> _Settings:
     width, height = flat.get("image_width", value), flat.get("image_height", value)
+    if None in (width, height):
+        return {} if width == height else {"data.tiles.size_px": width or height}
+    if _is_of_photographs(flat):  # whole pictures of this size, each a tile
+        return {"data.tiles.size_px": max(width, height), "data.resize_px": [height, width]}
     if width != height:
         raise _NoPlaceError("tiles are square; give width and height alike")
-    if value is None:
-        return {}
-    whole = {"data.resize_px": [value, value]} if _is_of_photographs(flat) else {}
-    return {"data.tiles.size_px": value, **whole}
+    return {"data.tiles.size_px": width}
 
 
 def _augmentation(value: Any, flat: _Flat) -> _Settings:

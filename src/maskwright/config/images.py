@@ -11,6 +11,7 @@ from pydantic import model_validator
 
 from maskwright.config.base import Field, Section, refuse
 from maskwright.config.data_parts import (
+    SHARDS_HELP,
     AdaptiveNormalise,
     BalanceConfig,
     CacheConfig,
@@ -20,6 +21,7 @@ from maskwright.config.data_parts import (
     RobustNormalise,
     StandardNormalise,
     TileConfig,
+    shard_faults,
     share_faults,
 )
 from maskwright.config.image_augment import ImageAugmentConfig
@@ -167,6 +169,7 @@ class ImagesData(Section):
     images: Path | None = Field(
         None, help="Folder of the images, where folder does not tell; searched with subfolders."
     )
+    shards: Path | None = Field(None, help=SHARDS_HELP)
     labels: LabelsConfig = Field(default_factory=MaskLabels, help="What the labels are.")
     bands: tuple[int | str, ...] | None = Field(
         None, min_length=1, help="Bands used, by number from 1 or by the name the file gives; unset: all."
@@ -205,7 +208,7 @@ class ImagesData(Section):
 
     @model_validator(mode="after")
     def _data_is_named(self) -> ImagesData:
-        faults = []
+        faults = shard_faults(self.shards, self.cache)
         if self.folder is None and self.images is None:
             faults.append("no data is named. Set data.folder to the folder that holds images and masks, or data.images")
         if self.bands is not None and len(set(self.bands)) < len(self.bands):

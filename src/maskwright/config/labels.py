@@ -129,9 +129,10 @@ class CocoLabels(_ObjectLabels):
     """COCO json files: polygons, run lengths or boxes."""
 
     kind: Literal["coco"] = Field("coco", help="COCO json files.")
-    file: Path = Field(
+    file: Path | None = Field(
+        None,
         help="The json file, or a folder of several (one for training, one for validation); its file names are looked "
-        "for in the folder of the images."
+        "for in the folder of the images. Unset: the one json beside or above the images.",
     )
     boxes: Literal["refuse", "fill"] = Field(
         "refuse", help="Annotations with a box and no outline: refuse them, or fill the whole box."

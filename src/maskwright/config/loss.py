@@ -16,6 +16,7 @@ __all__ = [
     "CosineLossSchedule",
     "LossConfig",
     "LossScheduleConfig",
+    "MultitaskLossConfig",
     "NoLossSchedule",
     "PerformanceLossSchedule",
     "RegressionLossConfig",
@@ -276,9 +277,34 @@ class RegressionLossConfig(_WeighedTerms):
         return self
 
 
+class MultitaskLossConfig(_WeighedTerms):
+    """Weighted sum of what tasks of objects learn; a kind of label that a sample lacks leaves its term out there."""
+
+    kind: Literal["multitask"] = Field("multitask", help="Weighted sum over objects, land cover, crowns and density.")
+    weights: Literal["strict", "normalize", "raw"] = Field(
+        "raw", help="strict: weights must add up to 1; normalize: divided by their sum; raw: taken as they are."
+    )
+    instance: float = Field(1.0, ge=0, help="Weight of centres and offsets, or of the losses of a Mask R-CNN.")
+    semantic: float = Field(1.0, ge=0, help="Weight of the cross entropy of classes.")
+    crown: float = Field(0.5, ge=0, help="Weight of the squared error of crown diameters; for task agroforestry.")
+    density: float = Field(0.5, ge=0, help="Weight of the squared error of the density; for task agroforestry.")
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """The weight of each term, by its name."""
+        return {name: getattr(self, name) for name in ("instance", "semantic", "crown", "density")}
+
+    @model_validator(mode="after")
+    def _settings_make_sense(self) -> MultitaskLossConfig:
+        refuse(self._faults_of_weights(always=()))
+        return self
+
+
 def _enumerate(names: Iterable[str]) -> str:
     *others, last = names
     return f"{', '.join(others)} and {last}"
 
 
-LossConfig = Annotated[CombinedLossConfig | RegressionLossConfig, pydantic.Field(discriminator="kind")]
+LossConfig = Annotated[
+    CombinedLossConfig | RegressionLossConfig | MultitaskLossConfig, pydantic.Field(discriminator="kind")
+]

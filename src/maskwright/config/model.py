@@ -16,7 +16,10 @@ __all__ = [
     "DeepLabV3PlusFilmConfig",
     "FilmUNetConfig",
     "HeightCdfConfig",
+    "MaskRcnnConfig",
     "ModelConfig",
+    "MultitaskSmpConfig",
+    "MultitaskUNetConfig",
     "RegressionUNetConfig",
     "ResUNetConfig",
     "ResUNetFilmConfig",
@@ -255,6 +258,31 @@ class SmpFilmConfig(SmpConfig):
     film_hidden: int = Field(64, ge=4, le=1024, help="Width of the small network that a height goes through.")
 
 
+class _Headed(Section):
+    head_channels: int = Field(32, ge=4, le=512, help="Channels inside each head.")
+
+
+class MultitaskUNetConfig(_Headed, _Residual, _Attentive, _TrunkConfig):
+    """Residual U-Net with a small head for each thing asked: classes, centres, offsets, crown diameter, density."""
+
+    kind: Literal["multitask_unet"] = Field("multitask_unet", help="U-Net with a head of its own for each output.")
+
+
+class MaskRcnnConfig(_Headed, _Residual, _Attentive, _TrunkConfig):
+    """Mask R-CNN over the encoder of a residual U-Net, with heads for classes, crown diameter and density beside it."""
+
+    kind: Literal["mask_rcnn"] = Field("mask_rcnn", help="Mask R-CNN over the encoder of a U-Net.")
+    detections: int = Field(300, ge=1, le=10_000, help="Most objects of a tile.")
+
+
+class MultitaskSmpConfig(_Headed, SmpConfig):
+    """As ``SmpConfig``, with a small head for each thing asked."""
+
+    kind: Literal["multitask_smp"] = Field(  # type: ignore[assignment]
+        "multitask_smp", help="Decoder and encoder of segmentation_models_pytorch with a head for each output."
+    )
+
+
 ModelConfig = Annotated[
     UNetConfig
     | FilmUNetConfig
@@ -267,6 +295,9 @@ ModelConfig = Annotated[
     | DeepLabV3PlusConfig
     | DeepLabV3PlusFilmConfig
     | SmpConfig
-    | SmpFilmConfig,
+    | SmpFilmConfig
+    | MultitaskUNetConfig
+    | MaskRcnnConfig
+    | MultitaskSmpConfig,
     pydantic.Field(discriminator="kind"),
 ]

@@ -22,7 +22,11 @@ class PredictionConfig(Section):
     blend: Literal["hann", "gaussian", "linear", "mean"] = Field("hann", help="Weights of overlapping windows.")
     batch_size: int = Field(4, ge=1, le=1024, help="Windows in one pass.")
     probability_threshold: float | None = Field(
-        None, gt=0, lt=1, help="A pixel is called a gap above this; unset: the model's own operating point."
+        None,
+        gt=0,
+        lt=1,
+        help="A pixel is called a gap above this, and a tree is one above this score; unset: the model's own operating "
+        "point.",
     )
     probability_rule: Literal["model", "otsu"] = Field(
         "model",
@@ -95,6 +99,20 @@ class PredictionConfig(Section):
         False,
         help="Sharpen the classes of photographs along the edges in the picture by a conditional random field; needs "
         "the package pydensecrf, and the whole image in memory.",
+    )
+    duplicate_iou: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        help="Of two trees whose crowns overlap by more than this (IoU) the better one is kept; unset: the model's "
+        "own, 0.5 unless chosen on the validation part.",
+    )
+    crop_class: str = Field("cacao", help="Class of trees that want shade, for the figures of shade.")
+    shade_class: str = Field(
+        "shade", help="Class of trees that give it; where the model knows none of that name, all crowns count."
+    )
+    shade_reach_m: float = Field(
+        12.0, gt=0, unit="m", help="How far a tree gives shade; also the radius in which maps count trees and crowns."
     )
     probabilities: bool | None = Field(
         None, help="Write probabilities beside the mask; unset: for rasters, not for photographs."

@@ -9,7 +9,24 @@ from pydantic import model_validator
 
 from maskwright.config.base import Field, Section, refuse
 
-__all__ = ["BinaryTask", "HeightGapsTask", "HeightTask", "MulticlassTask", "MultilabelTask", "TaskConfig"]
+__all__ = [
+    "EXCLUSIVE",
+    "OBJECTS",
+    "AgroforestryTask",
+    "BinaryTask",
+    "HeightGapsTask",
+    "HeightTask",
+    "InstancesTask",
+    "MulticlassTask",
+    "MultilabelTask",
+    "TaskConfig",
+]
+
+OBJECTS = ("instances", "agroforestry")
+"""Kinds that find objects one by one."""
+
+EXCLUSIVE = ("multiclass", *OBJECTS)
+"""Kinds whose pixels belong to one class each."""
 
 
 class HeightGapsTask(Section):
@@ -80,6 +97,58 @@ class HeightTask(Section):
     )
 
 
+class _ObjectsTask(Section):
+    """What both kinds that find objects share: which ones, and how maps become objects."""
+
+    kind: str
+    object_classes: tuple[str, ...] = Field(
+        (), help="Classes whose objects are found one by one; unset: all classes of the labels but the background."
+    )
+    shapes: Literal["grouped", "discs"] = Field(
+        "grouped",
+        help="grouped: the pixels that vote for a centre; discs: around each centre a disc of its crown diameter, for "
+        "labels that are points.",
+    )
+    disc_px: float = Field(
+        16.0, gt=0, unit="px", help="Diameter of discs where the network tells no crown diameter; for shapes: discs."
+    )
+    min_score: float = Field(0.3, ge=0.01, lt=1, help="Objects of a lower score are left out.")
+    min_distance_px: int = Field(3, ge=1, le=100, unit="px", help="Least distance of two centres.")
+    mask_threshold: float = Field(
+        0.5, gt=0, lt=1, help="A pixel is of an object if their classes together are more probable than this."
+    )
+    min_area_px: int = Field(9, ge=1, unit="px", help="Smaller objects are left out; a number of pixels.")
+    centre_sigma_px: float = Field(2.0, ge=0.5, le=50, unit="px", help="Width of the bells that mark centres.")
+    scale_px: float = Field(
+        16.0, gt=0, unit="px", advanced=True, help="Offsets and diameters are divided by this: half a usual crown."
+    )
+    match_distance_m: float = Field(
+        2.0,
+        gt=0,
+        unit="m",
+        help="A centre this near to a true one has found it; in pixels where these have no size in metres.",
+    )
+    crown_unit: Literal["px", "m"] = Field("px", help="Unit of crown_diameter in the labels.")
+
+
+class InstancesTask(_ObjectsTask):
+    """Objects one by one, with their classes and masks."""
+
+    kind: Literal["instances"] = Field("instances", help="Objects one by one.")
+
+
+class AgroforestryTask(_ObjectsTask):
+    """Trees one by one, with land cover, crown diameters and density."""
+
+    kind: Literal["agroforestry"] = Field(
+        "agroforestry", help="Trees one by one, land cover, crown diameter and density."
+    )
+    density_sigma_px: float = Field(
+        6.0, ge=0.5, le=100, unit="px", help="Width of the bells of the density map, each of which adds up to one tree."
+    )
+
+
 TaskConfig = Annotated[
-    HeightGapsTask | HeightTask | BinaryTask | MulticlassTask | MultilabelTask, pydantic.Field(discriminator="kind")
+    HeightGapsTask | HeightTask | BinaryTask | MulticlassTask | MultilabelTask | InstancesTask | AgroforestryTask,
+    pydantic.Field(discriminator="kind"),
 ]

@@ -106,6 +106,11 @@ class TrainingConfig(Section):
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", help="Where to compute: auto, cpu, cuda, cuda:1 or mps."
     )
+    sync_batch_norm: bool = Field(
+        False,
+        advanced=True,
+        help="Let batch norm see the images of all processes, on GPUs; else each normalises over its own share.",
+    )
     gradient_checkpointing: bool = Field(
         False, help="Needs less memory and more time: stages of the network are computed again in the backward pass."
     )

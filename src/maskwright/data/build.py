@@ -37,6 +37,7 @@ from maskwright.data.image_augment import ImageChanger
 from maskwright.data.loaders import EvalLoader, TrainLoader
 from maskwright.data.normalise import HeightNormaliser, MetresNormaliser, PerTileNormaliser, Unfitted
 from maskwright.data.sampling import Augment, HeightChoice, ImageAugment, TrainPlan
+from maskwright.data.shards import from_shards
 from maskwright.data.sources.classes import Form
 from maskwright.data.sources.images import ImageScenes
 from maskwright.data.sources.rasters import HeightRasters
@@ -48,6 +49,7 @@ from maskwright.errors import DataError
 if TYPE_CHECKING:
     import torch
 
+    from maskwright.data.instance_targets import TargetPainter
     from maskwright.data.sources.interface import Source
 
 __all__ = ["NORMALISERS", "build_loaders", "build_normaliser", "build_source", "build_split_of", "fit_normaliser"]
@@ -95,6 +97,7 @@ def build_source(config: DataConfig, form: Form | None = None) -> HeightRasters 
     Raises:
         DataError: If a folder or a file is missing or unfit; all faults of all files at once.
     """
+    config = from_shards(config)
     cache = config.cache
     folder = (cache.folder or default_cache_folder()) if cache.enabled else Path(tempfile.mkdtemp(prefix="maskwright-"))
     opened = Cache(folder, int(cache.max_gb * 1e9))
@@ -173,6 +176,7 @@ def build_split_of(config: DataConfig, source: Source, previous: Split | None = 
     Raises:
         DataError: If the ground cannot be divided so, with advice.
     """
+    config = from_shards(config)  # lists of images may lie in them
     if isinstance(source, ImageScenes) and isinstance(config, ImagesData):
         return split_images(config, source, previous)
     if isinstance(config, ImagesData):
@@ -224,6 +228,7 @@ def build_loaders(
     heights_per_sample: int = 1,
     seed: int,
     device: torch.device | str = "cpu",
+    painter: TargetPainter | None = None,
 ) -> tuple[TrainLoader, dict[str, EvalLoader]]:
     """Loaders for training and for the parts ``val`` and ``test``.
 
@@ -237,6 +242,7 @@ def build_loaders(
         heights_per_sample: Different heights asked of each training sample.
         seed: Of sampling and augmentation.
         device: Where batches are moved and augmented.
+        painter: Gives batches their objects and the maps learned from them; for tasks of objects.
 
     Returns:
         The training loader, and ``val`` and ``test`` with all their tiles in order.
@@ -266,6 +272,7 @@ def build_loaders(
         workers=options.workers,
         prefetch=options.prefetch,
         device=device,
+        painter=painter,
         **_changes(config, source, augment),
     )
     evals = {
@@ -277,6 +284,7 @@ def build_loaders(
             workers=options.workers,
             prefetch=options.prefetch,
             device=device,
+            painter=painter,
         )
         for part in ("val", "test")
     }

@@ -184,7 +184,25 @@ def _masks_by_class(config: MaskLabels, found: ImageFolder, form: Form) -> Label
 def _coco(config: CocoLabels, found: ImageFolder, form: Form) -> LabelSet:
     from maskwright.data.sources.coco import open_coco_labels
 
-    return open_coco_labels(config.file, found.images, **_options(config, form, "file"))
+    file = config.file or _only_json(found)
+    return open_coco_labels(file, found.images, **_options(config, form, "file"))
+
+
+def _only_json(found: ImageFolder) -> Path:
+    """The one json in the folder of the images, or in the one above.
+
+    Raises:
+        DataError: If there is none, or several.
+    """
+    for folder in (found.root, found.root.parent):
+        files = sorted(folder.glob("*.json"))
+        if len(files) == 1:
+            return files[0]
+        if files:
+            raise DataError(
+                f"{folder} holds several json files: {some([f.name for f in files])}. Set data.labels.file."
+            )
+    raise DataError(f"There is no json in {found.root} or above it. Set data.labels.file to the COCO json.")
 
 
 def _yolo(config: YoloLabels, found: ImageFolder, form: Form) -> LabelSet:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from maskwright.data.augment import oriented
 from maskwright.data.image_augment_light import change_light
-from maskwright.data.image_augment_warp import move_boxes, warp_sample
+from maskwright.data.image_augment_warp import warp_sample
 from maskwright.data.sampling import Draw, ImageAugment
 from maskwright.errors import DataError, ShapeError
 from maskwright.types import Batch
@@ -114,7 +114,7 @@ def augment_images(
 
     Mirror images and quarter turns alone are exact. Everything else that moves pixels is one resampling: the image
     bilinear between pixels that count, target and valid from the nearest pixel; what comes from outside does not count.
-    Light changes only where pixels count; the others stay exactly 0. Boxes of instances follow.
+    Light changes only where pixels count; the others stay exactly 0. Instances follow.
 
     Args:
         batch: image (B, C, H, W) float32 normalised, target (B, H, W), valid (B, H, W) bool; 0 where not valid. Its
@@ -135,9 +135,7 @@ def augment_images(
     for index, draw in enumerate(draws):
         if draw.image is not None and draw.image.changes_light:
             change_light(image[index], valid[index], draw.image, draw.seed, unit.gain, unit.offset, unit.clip, colors)
-    return replace(
-        batch, image=image, target=target, valid=valid, instances=_moved(batch.instances, draws, height, width)
-    )
+    return replace(batch, image=image, target=target, valid=valid, instances=_moved(batch.instances, draws))
 
 
 def _placed(batch: Batch, draws: Sequence[Draw]) -> tuple[Tensor, Tensor, Tensor]:
@@ -160,17 +158,9 @@ def _moves(draw: Draw) -> bool:
     return draw.is_warped or draw.flip_rows or draw.flip_cols or draw.turns % 4 != 0
 
 
-def _moved(instances: list[Any] | None, draws: Sequence[Draw], height: int, width: int) -> list[Any] | None:
-    """Objects with their boxes moved; outlines, which belong to the place before, are left out."""
+def _moved(instances: list[Any] | None, draws: Sequence[Draw]) -> list[Any] | None:
+    """Objects that say themselves how they move, as :class:`maskwright.data.instance_targets.InstanceTruth`."""
     if instances is None:
         return None
-    moved = []
-    for objects, draw in zip(instances, draws, strict=True):
-        if not _moves(draw):
-            moved.append(objects)
-            continue
-        changes: dict[str, Any] = {"boxes": move_boxes(objects.boxes, draw, (height, width))}
-        if hasattr(objects, "shapes"):
-            changes["shapes"] = (None,) * len(objects.boxes)
-        moved.append(replace(objects, **changes))
-    return moved
+    pairs = zip(instances, draws, strict=True)
+    return [objects.moved(draw) if objects is not None and _moves(draw) else objects for objects, draw in pairs]

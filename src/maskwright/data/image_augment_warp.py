@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from maskwright.data.balance import rng
 from maskwright.data.sampling import Draw, ImageChange
 
-__all__ = ["displacement", "move_boxes", "source_map", "warp_sample"]
+__all__ = ["displacement", "move_boxes", "move_points", "source_map", "warp_ids", "warp_sample"]
 
 Sample = tuple[Tensor, Tensor, Tensor]
 
@@ -71,13 +71,29 @@ def move_boxes(boxes: np.ndarray, draw: Draw, size: tuple[int, int]) -> np.ndarr
         (N, 4) float32, cut at the tile; a box that left it has no area.
     """
     height, width = size
-    forward = np.linalg.inv(np.vstack([source_map(draw, height, width), [0.0, 0.0, 1.0]]))
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
-    corners = boxes[:, [[0, 1], [2, 1], [0, 3], [2, 3]]] - 0.5  # (N, 4, 2) as pixel centres
-    moved = corners @ forward[:2, :2].T + forward[:2, 2] + 0.5
+    moved = _forward(boxes[:, [[0, 1], [2, 1], [0, 3], [2, 3]]], draw, size)  # (N, 4, 2)
     limits = np.array([width, height], np.float64)
     low, high = np.clip(moved.min(axis=1), 0, limits), np.clip(moved.max(axis=1), 0, limits)
     return np.asarray(np.concatenate([low, high], axis=1).round(4), np.float32)
+
+
+def move_points(points: np.ndarray, draw: Draw, size: tuple[int, int]) -> np.ndarray:
+    """Points (N, 2) x, y that follow the image as boxes do; they may leave the tile. Float32."""
+    return np.asarray(_forward(np.asarray(points, np.float64).reshape(-1, 2), draw, size).round(4), np.float32)
+
+
+def _forward(points: np.ndarray, draw: Draw, size: tuple[int, int]) -> np.ndarray:
+    """(..., 2) x, y before to x, y after; edges: the first pixel reaches from 0 to 1."""
+    forward = np.linalg.inv(np.vstack([source_map(draw, *size), [0.0, 0.0, 1.0]]))
+    return np.asarray((points - 0.5) @ forward[:2, :2].T + forward[:2, 2] + 0.5)
+
+
+def warp_ids(ids: np.ndarray, draw: Draw) -> np.ndarray:
+    """A map of ids (H, W) int32 below 2**24 through the map of its image, from the nearest pixel; 0 from outside."""
+    height, width = ids.shape
+    warp = _Cv2Warp(source_map(draw, height, width), displacement(draw, height, width), (height, width))
+    return warp(ids.astype(np.float32), cv2.INTER_NEAREST, cv2.BORDER_CONSTANT).astype(np.int32)
 
 
 def warp_sample(sample: Sample, draw: Draw, out: Sample) -> None:

@@ -8,7 +8,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -19,9 +19,13 @@ from maskwright.data.augment import augment
 from maskwright.data.mixup import mixed, with_partners
 from maskwright.data.sampling import Augment, Draw, TrainPlan
 from maskwright.data.sources.interface import Source
+from maskwright.distributed import share_of, world_size
 from maskwright.errors import DataError, MaskwrightError
 from maskwright.pixels import IGNORE_INDEX
 from maskwright.types import Batch, Place
+
+if TYPE_CHECKING:
+    from maskwright.data.instance_targets import TargetPainter
 
 __all__ = ["Change", "EvalLoader", "TrainLoader", "Workers", "choose_workers", "explain_workers", "masks"]
 
@@ -71,10 +75,14 @@ class TrainLoader:
         surface_bands: Bands of the image that hold the surface, to which noise, shift and terrain are added.
         change: What changes batches of images, as :class:`maskwright.data.image_augment.ImageChanger`; for images.
         drop_last: Leave out a last batch that is smaller than the others.
+        painter: Gives batches their objects and the maps learned from them; for tasks of objects.
 
     Raises:
         DataError: If the plan adds metres to a surface and the input has none, or an epoch has no batch.
     """
+
+    divides: ClassVar[bool] = True
+    """Each process gets its share of a batch; a loader that does not say so is divided by the Trainer."""
 
     def __init__(
         self,
@@ -89,8 +97,10 @@ class TrainLoader:
         surface_bands: Sequence[int] = (),
         change: Change | None = None,
         drop_last: bool = False,
+        painter: TargetPainter | None = None,
     ) -> None:
         self.plan = plan
+        self._painter = painter
         self.batch_size = batch_size
         self.device = torch.device(device)
         self._source = source
@@ -103,6 +113,12 @@ class TrainLoader:
         }
         self._reader = _Reader(source, workers, prefetch, pin=self.device.type == "cuda")
         _check_surface(plan, scale_m, surface_bands)
+        fewest = min(batch_size, len(plan))
+        if fewest < world_size():
+            raise DataError(
+                f"data.loader.batch_size: {world_size()} processes cannot share a batch of {fewest} samples. It is the "
+                "batch of all of them together: raise it, or start fewer processes."
+            )
         if not len(self):
             raise DataError(
                 f"data.loader.drop_last leaves no batch: an epoch has {len(plan)} samples and a batch {batch_size}. "
@@ -120,19 +136,28 @@ class TrainLoader:
         return whole if self._drop_last or not rest else whole + 1
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch (from 0), beginning with number ``start``; the same as if all had been made."""
+        """The batches of an epoch (from 0), beginning with number ``start``; the same as if all had been made.
+
+        Of several processes each gets its share of every batch; of a last batch with fewer samples than there are
+        processes, some get none.
+        """
         issued: deque[list[Draw]] = deque()
+        is_empty: deque[bool] = deque()
 
         def places() -> Iterator[_Places]:
             for number in range(start, len(self)):
                 first = number * self.batch_size
                 last = min(first + self.batch_size, len(self.plan))
-                draws = [self.plan.draw(epoch, position) for position in range(first, last)]
+                own = share_of(last - first)  # of several processes each has its part of every batch
+                positions = [first + place for place in own]
+                is_empty.append(not positions)
+                draws = [self.plan.draw(epoch, position) for position in positions or [first]]
                 issued.append(draws)
                 yield tuple(draw.place for draw in with_partners(draws))
 
         for tensors in self._reader.read(places):
-            yield self._finished(tensors, issued.popleft())
+            batch = self._finished(tensors, issued.popleft())
+            yield batch.part(slice(0)) if is_empty.popleft() else batch
 
     def _finished(self, tensors: _Tensors, draws: list[Draw]) -> Batch:
         image, target, valid = tensors
@@ -146,9 +171,11 @@ class TrainLoader:
         if isinstance(self.plan.augment, Augment):
             sizes = [self._pixel_size_m[draw.place.scene] for draw in draws]
             return augment(batch, draws, pixel_size_m=sizes, **self._surface)  # type: ignore[arg-type]
+        if self._painter is not None:
+            batch = self._painter.attach(batch)
         if self._change is not None:
             batch = self._change(batch, everyone)
-        return mixed(batch, draws)
+        return mixed(batch, draws) if self._painter is None else self._painter.paint(batch)
 
     @cached_property
     def _pixel_size_m(self) -> dict[str, float]:
@@ -182,6 +209,7 @@ class EvalLoader:
         workers: Processes that read; 0 reads in this one.
         prefetch: Batches each worker prepares ahead.
         device: Where batches are moved.
+        painter: Gives batches their objects and the maps learned from them; for tasks of objects.
     """
 
     def __init__(
@@ -194,7 +222,9 @@ class EvalLoader:
         workers: Workers = 0,
         prefetch: int = 2,
         device: torch.device | str = "cpu",
+        painter: TargetPainter | None = None,
     ) -> None:
+        self._painter = painter
         self.places = tuple(places)
         self.heights_m = tuple(float(height) for height in heights_m)
         self.batch_size = batch_size
@@ -206,11 +236,19 @@ class EvalLoader:
         return -(-len(self.places) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        groups = [self.places[first : first + self.batch_size] for first in range(0, len(self.places), self.batch_size)]
+        return self.some(range(len(self)))
+
+    def some(self, numbers: range) -> Iterator[Batch]:
+        """The batches of these numbers; others are not read."""
+        size = self.batch_size
+        groups = [self.places[number * size : (number + 1) * size] for number in numbers]
         heights = torch.tensor(self.heights_m, dtype=torch.float32)
         for where, (image, target, valid) in zip(groups, self._reader.read(lambda: iter(groups)), strict=True):
             condition = heights.repeat(len(where), 1) if len(heights) else None
-            yield Batch(image, target, valid, condition, where).to(self.device)
+            batch = Batch(image, target, valid, condition, where)
+            if self._painter is not None:
+                batch = self._painter.paint(self._painter.attach(batch))
+            yield batch.to(self.device)
 
 
 def masks(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from maskwright.errors import ConfigError
 from maskwright.losses.balance import HeightWeights, UncertaintyWeights, class_weights, height_weights, pos_weight
 from maskwright.losses.composite import CombinedLoss
+from maskwright.losses.instances import multitask_term
 from maskwright.losses.likelihood import likelihood_term
 from maskwright.losses.terms import Takes, Term, build_term
 from maskwright.losses.weight_schedules import LossScheduler
@@ -14,7 +15,7 @@ from maskwright.losses.weight_schedules import LossScheduler
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from maskwright.config.loss import CombinedLossConfig, LossConfig, RegressionLossConfig
+    from maskwright.config.loss import CombinedLossConfig, LossConfig, MultitaskLossConfig, RegressionLossConfig
 
 __all__ = ["LOSSES", "build_height_weights", "build_learned_weights", "build_loss", "build_loss_schedule"]
 
@@ -146,6 +147,13 @@ def _build_regression(
     return CombinedLoss(config.terms, mode=config.weights, functions=functions)
 
 
+def _build_multitask(
+    config: MultitaskLossConfig, takes: Takes | None, class_counts: Sequence[int] | None
+) -> CombinedLoss:
+    functions = {name: multitask_term(name) for name in config.terms}
+    return CombinedLoss(config.terms, mode=config.weights, functions=functions)
+
+
 def _options(config: CombinedLossConfig) -> dict[str, dict[str, Any]]:
     """Of the terms that the constructor has no arguments for."""
     smooth = {"smooth": config.overlap_smooth}
@@ -191,5 +199,6 @@ def _counted(setting: str, class_counts: Sequence[int] | None, least: int) -> li
 
 LOSSES: dict[str, Callable[[Any, Takes | None, Sequence[int] | None], CombinedLoss]] = {
     "combined": _build_combined,
+    "multitask": _build_multitask,
     "regression": _build_regression,
 }

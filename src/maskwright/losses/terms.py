@@ -43,7 +43,16 @@ if TYPE_CHECKING:
 
 __all__ = ["MEASURES", "TERMS", "Takes", "Term", "Weight", "available_terms", "build_term"]
 
-Weight = Literal["pixels", "samples", "positions", "images"]
+Weight = Literal[
+    "pixels",
+    "samples",
+    "positions",
+    "images",
+    "samples_with_objects",  # these four are counted by the tasks of objects, from what labels tell
+    "pixels_with_class",
+    "pixels_with_diameter",
+    "pixels_with_density",
+]
 Takes = Literal["channels", "classes", "values"]
 
 MEASURES: dict[Weight, Callable[[Tensor, int], Tensor]] = {

@@ -14,6 +14,7 @@ from maskwright.pictures.images import (
     overlay_heights,
     overlay_mask,
     shade,
+    stretched,
 )
 from maskwright.pictures.page import Block, code, figure, page, paragraph, sentences, table
 
@@ -42,5 +43,6 @@ __all__ = [
     "sentences",
     "series_colors",
     "shade",
+    "stretched",
     "table",
 ]

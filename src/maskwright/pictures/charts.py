@@ -18,7 +18,7 @@ from maskwright.pictures.colors import ACCENT, BASELINES, INK, MUTED, RGB, hex_c
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["agreement_chart", "bars_chart", "line_chart", "matrix_chart"]
+__all__ = ["agreement_chart", "bars_chart", "blank_axes", "drawn", "line_chart", "matrix_chart"]
 
 Values = Sequence[float | None]
 Interval = tuple[float, float]
@@ -61,7 +61,7 @@ def line_chart(
     for name, values in series.items():
         if len(values) != len(positions):
             raise ShapeError(f'"{name}" has {len(values)} values for {len(positions)} positions; give one for each.')
-    figure, axes = _axes(x, y, title)
+    figure, axes = blank_axes(x, y, title)
     if log_y:
         axes.set_yscale("log")
     if log_x:
@@ -80,7 +80,7 @@ def line_chart(
         place = (position, 0.98 - 0.08 * height)
         axes.annotate(f" {name}: {position:.1e}", place, xycoords=axes.get_xaxis_transform(), fontsize=7, va="top")
     _label_ends(axes, ends, log_y)
-    return _image(figure)
+    return drawn(figure)
 
 
 def bars_chart(
@@ -103,7 +103,7 @@ def bars_chart(
     Raises:
         ShapeError: If a series does not have one value for each group.
     """
-    figure, axes = _axes("", y, title)
+    figure, axes = blank_axes("", y, title)
     bar = 0.8 / max(len(series), 1)
     for index, (name, values) in enumerate(series.items()):
         if len(values) != len(groups):
@@ -120,7 +120,7 @@ def bars_chart(
     axes.tick_params(axis="x", length=0)
     axes.axhline(0, color=hex_color(MUTED), linewidth=0.8)
     _legend_above(axes, columns=3)
-    return _image(figure)
+    return drawn(figure)
 
 
 def agreement_chart(
@@ -134,7 +134,7 @@ def agreement_chart(
         y: Label of the predicted axis.
         title: Line above.
     """
-    figure, axes = _axes(x, y, title, size=(4.6, 4.4))
+    figure, axes = blank_axes(x, y, title, size=(4.6, 4.4))
     top = 0.0
     for (name, (observed, predicted)), color in zip(pairs.items(), series_colors(list(pairs)), strict=True):
         a, b = np.asarray(observed, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
@@ -147,7 +147,7 @@ def agreement_chart(
     axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
     if pairs:
         axes.legend(loc="upper left", frameon=False, fontsize=8, handletextpad=0.1, labelcolor=hex_color(INK))
-    return _image(figure)
+    return drawn(figure)
 
 
 def matrix_chart(matrices: Mapping[str, tuple[Sequence[str], ArrayLike]], *, title: str = "") -> Image:
@@ -176,7 +176,7 @@ def matrix_chart(matrices: Mapping[str, tuple[Sequence[str], ArrayLike]], *, tit
         if counts.shape != (len(labels), len(labels)):
             raise ShapeError(f'"{name}" has {len(labels)} names for a matrix of shape {counts.shape}; give one a row.')
         _draw_matrix(figure.add_subplot(rows, columns, index + 1), name, labels, counts)
-    return _image(figure)
+    return drawn(figure)
 
 
 def _draw_matrix(axes: Any, name: str, labels: Sequence[str], counts: np.ndarray[Any, np.dtype[np.float64]]) -> None:
@@ -201,7 +201,8 @@ def _draw_matrix(axes: Any, name: str, labels: Sequence[str], counts: np.ndarray
         axes.set_title(name, color=hex_color(INK), fontsize=9)
 
 
-def _axes(x: str, y: str, title: str, size: tuple[float, float] = (7.2, 3.2)) -> tuple[Any, Any]:
+def blank_axes(x: str, y: str, title: str, size: tuple[float, float] = (7.2, 3.2)) -> tuple[Any, Any]:
+    """A matplotlib figure and its axes in the style of all charts, ``size`` in inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=_DPI, layout="constrained", facecolor="white")
@@ -280,7 +281,8 @@ def _numbers(values: Values) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.array([math.nan if value is None else float(value) for value in values], dtype=np.float64)
 
 
-def _image(figure: Any) -> Image:
+def drawn(figure: Any) -> Image:
+    """A matplotlib figure as a picture that knows how large it is meant to be."""
     import PIL.Image
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import re
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ __all__ = [
     "MUTED",
     "PAPER",
     "RGB",
+    "class_colors",
     "height_colors",
     "hex_color",
     "series_colors",
@@ -43,6 +45,23 @@ PAPER: RGB = (255, 255, 255)
 
 _RAMP: tuple[RGB, ...] = ((46, 9, 122), (126, 3, 168), (204, 71, 120), (240, 128, 78), (244, 176, 50))
 _HEIGHT = re.compile(r"\d+(\.\d+)? m")
+
+
+def class_colors(count: int, *, has_background: bool) -> list[RGB]:
+    """A colour for each class; the background, class 0, is black."""
+    found = count - has_background
+    colors = [
+        CATEGORICAL[i % len(CATEGORICAL)]
+        if found <= len(CATEGORICAL)
+        else _bytes(colorsys.hsv_to_rgb(i * 0.618034 % 1.0, 0.55 + 0.15 * (i % 3), 0.9 - 0.2 * (i // 3 % 2)))
+        for i in range(found)
+    ]
+    return [(0, 0, 0), *colors] if has_background else colors
+
+
+def _bytes(color: tuple[float, float, float]) -> RGB:
+    red, green, blue = (round(255 * part) for part in color)
+    return red, green, blue
 
 
 def height_colors(count: int) -> list[RGB]:

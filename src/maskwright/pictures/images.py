@@ -28,12 +28,14 @@ __all__ = [
     "overlay_heights",
     "overlay_mask",
     "shade",
+    "stretched",
 ]
 
 Rgb = NDArray[np.uint8]
 
 _RELIEF: tuple[RGB, ...] = ((62, 74, 82), (124, 136, 132), (190, 192, 180), (240, 238, 228))
 _NOT_MEASURED: RGB = (246, 245, 242)
+_UNCOUNTED: RGB = (200, 200, 200)
 _SUN = np.array([-0.5, -0.5, math.sqrt(0.5)], dtype=np.float32)  # from the north-west, 45 degrees high
 _MARGIN_PX = 14
 _TITLE_PX = 15
@@ -93,6 +95,21 @@ def downsample(values: NDArray[Any], max_side_px: int) -> tuple[NDArray[Any], in
     if np.issubdtype(values.dtype, np.integer):
         mean = np.rint(mean)
     return mean.astype(values.dtype), step
+
+
+def stretched(values: NDArray[Any], valid: NDArray[np.bool_]) -> Rgb:
+    """(H, W, 3) to look at: the first three bands as red, green, blue, or the first as grey.
+
+    Bytes stay as they are; other types are stretched between their percentiles 2 and 98. Not valid pixels are grey.
+    """
+    bands = values[:3] if len(values) >= 3 else np.repeat(values[:1], 3, axis=0)
+    if bands.dtype != np.uint8:
+        counted = bands[:, valid]
+        low, high = np.percentile(counted, (2, 98)) if counted.size else (0.0, 1.0)
+        bands = np.clip((bands.astype(np.float32) - low) / max(float(high - low), 1e-12) * 255 + 0.5, 0, 255)
+    rgb: Rgb = np.ascontiguousarray(bands.transpose(1, 2, 0), np.uint8).copy()
+    rgb[~valid] = _UNCOUNTED
+    return rgb
 
 
 def overlay_mask(rgb: Rgb, mask: NDArray[np.bool_], color: RGB, alpha: float = 0.5) -> Rgb:

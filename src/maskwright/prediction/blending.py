@@ -9,14 +9,14 @@ that is very sure cannot outvote its neighbours.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["BLENDS", "RingBuffer", "WindowAxis", "plan_axis"]
+__all__ = ["BLENDS", "RingBuffer", "WindowAxis", "plan_axis", "undivided"]
 
 _GAUSSIAN_SIGMA = 0.125  # of the window's side, as MONAI has it
 
@@ -117,6 +117,19 @@ def plan_axis(
     fits = receptive_field_px is not None and 2 * receptive_field_px <= tile - step
     halo = receptive_field_px if receptive_field_px is not None and fits else 0
     return WindowAxis(length, starts, _weights(length, starts, BLENDS[blend](tile - 2 * halo), halo), halo)
+
+
+def undivided(axis: WindowAxis) -> WindowAxis:
+    """The same windows, each pixel given whole to the one that weighs most there: for answers that have no mean."""
+    all_weights = np.zeros((len(axis.starts), axis.length), np.float32)
+    for row, start, weight in zip(all_weights, axis.starts, axis.weights, strict=True):
+        row[start : start + len(weight)] = weight
+    best = all_weights.argmax(axis=0)
+    weights = tuple(
+        (best[start : start + len(weight)] == number).astype(np.float32)
+        for number, (start, weight) in enumerate(zip(axis.starts, axis.weights, strict=True))
+    )
+    return replace(axis, weights=weights)
 
 
 def _weights(

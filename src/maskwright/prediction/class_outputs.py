@@ -16,10 +16,9 @@ from PIL import Image
 from maskwright.errors import PredictionError
 from maskwright.files import explain_os_error
 from maskwright.pictures import RGB
-from maskwright.pictures.colors import PAPER
+from maskwright.pictures.colors import PAPER, class_colors
 from maskwright.pixels import IGNORE_INDEX
 from maskwright.prediction.class_overlay import (
-    class_colors,
     draw_overlay,
     save_binary,
     save_palette,

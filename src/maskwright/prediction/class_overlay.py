@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,39 +13,19 @@ from PIL import Image
 from maskwright.errors import PredictionError
 from maskwright.files import explain_os_error
 from maskwright.pictures import RGB, draw_outlines, legend, overlay_mask
-from maskwright.pictures.colors import CATEGORICAL
 from maskwright.pixels import IGNORE_INDEX
 
 __all__ = [
     "LIMIT_PX",
     "Sampler",
-    "class_colors",
     "draw_overlay",
     "save_binary",
     "save_palette",
     "save_probability",
-    "stretched",
 ]
 
 LIMIT_PX = 2400  # the overlay of a larger image is thinned out
 _NOT_VALID: RGB = (200, 200, 200)
-
-
-def class_colors(count: int, *, has_background: bool) -> list[RGB]:
-    """A colour for each class; the background, class 0, is black."""
-    found = count - has_background
-    colors = [
-        CATEGORICAL[i % len(CATEGORICAL)]
-        if found <= len(CATEGORICAL)
-        else _bytes(colorsys.hsv_to_rgb(i * 0.618034 % 1.0, 0.55 + 0.15 * (i % 3), 0.9 - 0.2 * (i // 3 % 2)))
-        for i in range(found)
-    ]
-    return [(0, 0, 0), *colors] if has_background else colors
-
-
-def _bytes(color: tuple[float, float, float]) -> RGB:
-    red, green, blue = (round(255 * part) for part in color)
-    return red, green, blue
 
 
 class Sampler:
@@ -72,21 +51,6 @@ class Sampler:
     def result(self) -> npt.NDArray[Any]:
         """(..., h, w) of all rows."""
         return np.concatenate(self._parts, axis=-2)
-
-
-def stretched(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) to look at: the first three bands as red, green, blue, or the first as grey.
-
-    Bytes stay as they are; other types are stretched between their percentiles 2 and 98. Not valid pixels are grey.
-    """
-    bands = values[:3] if len(values) >= 3 else np.repeat(values[:1], 3, axis=0)
-    if bands.dtype != np.uint8:
-        counted = bands[:, valid]
-        low, high = np.percentile(counted, (2, 98)) if counted.size else (0.0, 1.0)
-        bands = np.clip((bands.astype(np.float32) - low) / max(float(high - low), 1e-12) * 255 + 0.5, 0, 255)
-    rgb: npt.NDArray[np.uint8] = np.ascontiguousarray(bands.transpose(1, 2, 0), np.uint8).copy()
-    rgb[~valid] = _NOT_VALID
-    return rgb
 
 
 def draw_overlay(

@@ -1,4 +1,4 @@
-"""Who computes the windows: this process one after the other, several of its threads, or several processes.
+"""Who computes the windows: this process, several of its threads, several processes of its own, or all of a launch.
 
 On the CPU every window is computed alone and by one thread, whoever does it. More cores compute more windows at a time,
 not one window faster: sums inside a convolution are then taken in one order, and the map is the same bit for bit on any
@@ -24,9 +24,10 @@ import torch
 from torch import Tensor
 
 from maskwright.devices import prepare_process
+from maskwright.distributed import at_main, scattered, share_of, world_size
 from maskwright.errors import PredictionError
 
-__all__ = ["Answer", "Crew", "in_order", "process_crew", "same_thread", "thread_crew"]
+__all__ = ["Answer", "Crew", "answer_for_main", "in_order", "process_crew", "rank_crew", "same_thread", "thread_crew"]
 
 Answer = Callable[[Tensor], Tensor]
 """Windows (B, C, h, w) to what is blended (B, K, h, w)."""
@@ -111,6 +112,47 @@ def process_crew(answer: Answer, processes: int, threads: int | None = None) -> 
         ) from cause
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def rank_crew(own: Crew) -> Iterator[Crew]:
+    """All processes that a launcher started, on this computer and others; process 0 gives and takes.
+
+    The others are in :func:`answer_for_main` meanwhile.
+
+    Args:
+        own: Who computes what falls to process 0.
+    """
+
+    def submit(windows: Sequence[FloatArray]) -> Future[Answers]:
+        parts = [
+            [windows[index] for index in share_of(len(windows), number, world_size())] for number in range(world_size())
+        ]
+        answers = at_main(_answers_of(own, _handed_out(parts) or []))
+        future: Future[Answers] = Future()
+        future.set_result([each for part in answers for each in part])
+        return future
+
+    try:
+        yield Crew(submit, share=world_size() * own.at_once * own.share)
+    finally:
+        _handed_out([None] * world_size())
+
+
+def answer_for_main(own: Crew) -> None:
+    """Compute the windows that process 0 hands out until it has no more."""
+    while (windows := _handed_out(None)) is not None:
+        at_main(_answers_of(own, windows))
+
+
+def _handed_out(parts: Sequence[Sequence[FloatArray] | None] | None) -> Sequence[FloatArray] | None:
+    """What process 0 hands to this one; None: there is no more."""
+    return scattered(parts)
+
+
+def _answers_of(crew: Crew, windows: Sequence[FloatArray]) -> list[FloatArray]:
+    answers = (answer for _, answer in in_order(crew, ((None, images) for images in windows)))
+    return [answer.cpu().numpy() for answer in answers if answer is not None]
 
 
 def in_order(crew: Crew, given: Iterable[tuple[_T, FloatArray | None]]) -> Iterator[tuple[_T, Tensor | None]]:

@@ -19,15 +19,17 @@ import numpy.typing as npt
 import rasterio
 
 from maskwright.config.prediction import PredictionConfig
+from maskwright.config.task import EXCLUSIVE
 from maskwright.data.sources.image_file import ImageReader, open_image
 from maskwright.data.sources.image_header import MOST_PIXELS
 from maskwright.errors import GridError, PredictionError
 from maskwright.files import write_json
+from maskwright.pictures import stretched
 from maskwright.pixels import IGNORE_INDEX
 from maskwright.prediction.banded import SceneBands, identity_of, write_bands
 from maskwright.prediction.class_masks import class_codes
 from maskwright.prediction.class_outputs import ClassPlan, write_outputs
-from maskwright.prediction.class_overlay import Sampler, stretched
+from maskwright.prediction.class_overlay import Sampler
 from maskwright.prediction.class_sink import ClassSink
 from maskwright.prediction.cleaning import cleaned, cleaning_notes, copies_of_mask
 from maskwright.prediction.crf import refined, require_crf
@@ -121,8 +123,8 @@ class _Job:
         own = settings.probability_threshold
         self.plan = ClassPlan(
             names=card.task.class_names,
-            exclusive=card.task.kind == "multiclass",
-            has_background=card.task.kind == "multiclass" and card.has_background,
+            exclusive=card.task.kind in EXCLUSIVE,
+            has_background=card.task.kind in EXCLUSIVE and card.has_background,
             thresholds=card.thresholds if own is None else (own,) * len(card.thresholds),
             photograph=photograph,
             probabilities=settings.wants_probabilities(photograph=photograph),

@@ -21,6 +21,7 @@ from maskwright.prediction.backends import OnnxNetwork, load_exported
 from maskwright.prediction.model_card import ModelCard, find_model_folder
 from maskwright.prediction.tta import views_of
 from maskwright.tasks.height_gaps import HeightGaps
+from maskwright.tasks.object_task import ObjectTask
 
 __all__ = ["Member", "WindowAnswer", "fold_batch_norm", "load_member"]
 
@@ -58,6 +59,11 @@ class Member:
         reach: int | None = getattr(self.model, "receptive_field_px", None)
         return reach
 
+    @property
+    def draws(self) -> bool:
+        """Whether maps are drawn of objects found before, so that those of two windows have no mean."""
+        return bool(getattr(self.model, "draws_objects", False))
+
     def logits(self, image: Tensor, heights_m: Sequence[float]) -> Tensor:
         """Raw output (B, K, H, W) on the device for input (B, C, H, W), normalised as in training."""
         image = image.to(self.device)
@@ -73,8 +79,14 @@ class Member:
         return raw if self.card.temperature == 1.0 else raw / self.card.temperature
 
     def probs(self, image: Tensor, heights_m: Sequence[float]) -> Tensor:
-        """Probabilities (B, K, H, W) of one view, each height decoded as if it stood alone; metres of ``height``."""
-        logits, decode = self.logits(image, heights_m), self.card.task.decode
+        """Probabilities (B, K, H, W) of one view, each height decoded as if it stood alone; metres of ``height``.
+
+        For tasks of objects: all maps, in the order of the heads.
+        """
+        logits, task = self.logits(image, heights_m), self.card.task
+        if isinstance(task, ObjectTask):  # maps are blended, and objects grouped from what comes of that
+            return torch.cat(list(task.maps(logits).values()), dim=1)
+        decode = task.decode
         if not heights_m:
             return decode(logits).probs
         return torch.cat([decode(logits[:, k : k + 1], [height]).probs for k, height in enumerate(heights_m)], dim=1)

@@ -17,6 +17,7 @@ from maskwright.data.sources.image_file import ImageFormat
 from maskwright.errors import CheckpointError, MaskwrightError, PredictionError
 from maskwright.tasks.build import AnyTask, task_from_dict
 from maskwright.tasks.height_gaps import HeightGaps
+from maskwright.tasks.object_task import ObjectTask
 
 __all__ = ["PIXEL_TOLERANCE", "ModelCard", "find_model_folder"]
 
@@ -88,6 +89,8 @@ class ModelCard:
         try:
             adapter: pydantic.TypeAdapter[ModelConfig] = pydantic.TypeAdapter(ModelConfig)
             task = task_from_dict(description["task"])
+            if isinstance(task, ObjectTask):
+                task = task.cut_at((description.get("operating_point") or {}).get("objects"))
             is_image = description["input"] == "image"
             bands = () if is_image else _BANDS[description["input"]]
             return cls(

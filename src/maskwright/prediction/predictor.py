@@ -14,11 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from maskwright.config.prediction import PredictionConfig
+from maskwright.distributed import from_main, world_size
 from maskwright.errors import PredictionError
-from maskwright.prediction.blending import WindowAxis, plan_axis
-from maskwright.prediction.crew import Crew, process_crew, same_thread, thread_crew
+from maskwright.models.grouping import group
+from maskwright.models.heads import head_slices
+from maskwright.objects import FoundObjects
+from maskwright.prediction.blending import WindowAxis, plan_axis, undivided
+from maskwright.prediction.crew import Crew, answer_for_main, process_crew, rank_crew, same_thread, thread_crew
 from maskwright.prediction.ensemble import JoinedRows, common_heights, joined_card
 from maskwright.prediction.image_input import ImageInput, ImageRows, Watch
+from maskwright.prediction.instances_map import map_objects
 from maskwright.prediction.map_image import map_image
 from maskwright.prediction.map_metres import map_metres
 from maskwright.prediction.map_raster import map_raster
@@ -28,9 +33,13 @@ from maskwright.prediction.outputs import RasterResult
 from maskwright.prediction.raster_stream import SceneRows
 from maskwright.prediction.scene_input import SceneInput
 from maskwright.tasks.height_gaps import HeightGaps
+from maskwright.tasks.object_task import ObjectTask
 from maskwright.types import Window
 
 __all__ = ["Predictor"]
+
+_Work = tuple[tuple[float, ...], PredictionConfig]
+"""The heights that are asked, and how windows are computed."""
 
 FloatArray = npt.NDArray[np.float32]
 _Read = TypeVar("_Read")
@@ -185,6 +194,30 @@ class Predictor:
         Raises:
             PredictionError: If the model sees no images, or the array has another number of bands.
         """
+        maps, counts = self._maps(values, valid)
+        probs = maps[: self.card.task.num_classes]  # of tasks of objects the classes stand first
+        np.copyto(probs, np.nan, where=~counts)
+        return probs
+
+    def find_objects(self, values: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_] | None = None) -> FoundObjects:
+        """The objects of one image in one pass of the network. Arguments and errors as of :meth:`predict_image`.
+
+        Raises:
+            PredictionError: If the model finds no objects.
+        """
+        task = self.card.task
+        if not isinstance(task, ObjectTask):
+            raise PredictionError(
+                f"This model was trained for the task {task.kind}, which finds no objects one by one."
+            )
+        joint, counts = self._maps(values, valid)
+        maps = {name: joint[channels] for name, channels in head_slices(task.heads).items()}
+        return group(maps, task.grouping, counts)
+
+    def _maps(
+        self, values: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_] | None
+    ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+        """What the networks say of one image (K, H, W), and which of its pixels count (H, W)."""
         if self.card.image is None:
             raise PredictionError("This model was trained on heights. Use predict for arrays of heights.")
         if values.ndim != 3 or len(values) != self.card.in_channels or 0 in values.shape:
@@ -194,9 +227,8 @@ class Predictor:
         counts = np.ones(values.shape[1:], np.bool_) if valid is None else valid
         normalisers: list[Any] = [member.card.normaliser for member in self.members]
         image = np.concatenate([normaliser.normalise(values, counts) for normaliser in normalisers])
-        probs: FloatArray = self.raw_probs(torch.from_numpy(np.asarray(image, np.float32)[None]), ())[0].cpu().numpy()
-        np.copyto(probs, np.nan, where=~counts)
-        return probs
+        answer: FloatArray = self.raw_probs(torch.from_numpy(np.asarray(image, np.float32)[None]), ())[0].cpu().numpy()
+        return answer, counts
 
     def predict_photograph(
         self,
@@ -204,14 +236,18 @@ class Predictor:
         out_dir: str | Path,
         *,
         settings: PredictionConfig | None = None,
+        chm: str | Path | None = None,
         progress: Callable[[int, int, str], None] | None = None,
     ) -> RasterResult:
         """Map the classes of one image file: PNGs for a photograph, GeoTIFFs for a raster with a place on the ground.
+
+        A model that finds objects writes them one by one: outlines, a table, heat maps and a page about them.
 
         Args:
             path: An image of the kind the model was trained on; any size.
             out_dir: Folder for masks and pictures; files of an earlier prediction of this image are replaced.
             settings: Windows, blending, outputs; unset: as the model's experiment says.
+            chm: Canopy height model, for the height of each object that is found.
             progress: Called with (done, total, what is being done).
 
         Raises:
@@ -220,7 +256,14 @@ class Predictor:
         """
         if self.card.image is None:
             raise PredictionError(f"This model was trained on height rasters, and {path} is to be read as an image.")
-        return map_image(self, Path(path), Path(out_dir), settings or self.card.prediction, progress)
+        told = settings or self.card.prediction
+        if isinstance(self.card.task, ObjectTask):
+            return map_objects(self, Path(path), Path(out_dir), told, progress, None if chm is None else Path(chm))
+        if chm is not None:
+            raise PredictionError(
+                f"This model was trained on images and finds no objects one by one, so {chm} has no use. Leave chm out."
+            )
+        return map_image(self, Path(path), Path(out_dir), told, progress)
 
     def inputs(self, path: str | Path, chm: str | Path | None = None) -> list[Path]:
         """The files of one input, in the order of the model's bands.
@@ -242,8 +285,11 @@ class Predictor:
         return [Path(path)] if chm is None else [Path(path), Path(chm)]
 
     def channels(self, heights_m: Sequence[float]) -> int:
-        """K, the channels of the probabilities: a height or a class each."""
-        return len(heights_m) or self.card.task.num_classes
+        """K, the channels of what is blended: a height or a class each; of tasks of objects those of all maps."""
+        task = self.card.task
+        if isinstance(task, ObjectTask):
+            return sum(task.heads.values())
+        return len(heights_m) or task.num_classes
 
     def heights(self, heights_m: Sequence[float] | None) -> tuple[float, ...]:
         """The heights to answer: those asked for, rising, or the models' own; none for other tasks.
@@ -303,6 +349,8 @@ class Predictor:
             )
             for length in size
         )
+        if any(member.draws for member in self.members):
+            return undivided(rows), undivided(cols)
         return rows, cols
 
     def windows_per_pass(self, settings: PredictionConfig) -> int:
@@ -311,7 +359,36 @@ class Predictor:
 
     @contextmanager
     def crew(self, heights_m: tuple[float, ...], settings: PredictionConfig) -> Iterator[Crew]:
-        """Who computes the windows: threads of this process, or as many processes as the settings say.
+        """Who computes the windows: what :meth:`_own_crew` says, in each of the processes a launcher started."""
+        with self._own_crew(heights_m, settings) as own:
+            if world_size() == 1:
+                yield own
+                return
+            self._next_work((heights_m, settings))
+            with rank_crew(own) as crew:
+                yield crew
+
+    def serve(self) -> None:
+        """In the other processes of a launch: compute windows for process 0 as long as it is :meth:`served`."""
+        while (asked := self._next_work(None)) is not None:
+            with self._own_crew(*asked) as own:
+                answer_for_main(own)
+
+    @contextmanager
+    def served(self) -> Iterator[None]:
+        """In process 0: inside, the others compute with it; afterwards they are free."""
+        try:
+            yield
+        finally:
+            self._next_work(None)
+
+    def _next_work(self, work: _Work | None) -> _Work | None:
+        """What process 0 says comes next; the others are told."""
+        return from_main(lambda: work)
+
+    @contextmanager
+    def _own_crew(self, heights_m: tuple[float, ...], settings: PredictionConfig) -> Iterator[Crew]:
+        """Threads of this process, or as many processes as the settings say.
 
         Raises:
             PredictionError: If there are several, and the networks run where they are of no use.

@@ -8,24 +8,28 @@ from typing import Any
 from maskwright.config.loss import LossConfig
 from maskwright.config.metrics import MetricsConfig
 from maskwright.config.model import ModelConfig
-from maskwright.config.task import TaskConfig
+from maskwright.config.task import OBJECTS, TaskConfig
 from maskwright.errors import ConfigError, ModelError
 from maskwright.losses import (
+    CombinedLoss,
     build_height_weights,
     build_learned_weights,
     build_loss,
     build_loss_schedule,
 )
 from maskwright.losses.terms import Takes
+from maskwright.models.grouping import GroupSettings
+from maskwright.tasks.agroforestry import Agroforestry
 from maskwright.tasks.binary import Binary
 from maskwright.tasks.height import Height
 from maskwright.tasks.height_gaps import HeightGaps
+from maskwright.tasks.instances import Instances
 from maskwright.tasks.multiclass import Multiclass
 from maskwright.tasks.multilabel import Multilabel
 
 __all__ = ["TASKS", "AnyTask", "build_task", "task_from_dict"]
 
-AnyTask = HeightGaps | Height | Binary | Multiclass | Multilabel
+AnyTask = HeightGaps | Height | Binary | Multiclass | Multilabel | Instances | Agroforestry
 
 TASKS: dict[str, type[AnyTask]] = {
     "height_gaps": HeightGaps,
@@ -33,7 +37,10 @@ TASKS: dict[str, type[AnyTask]] = {
     "binary": Binary,
     "multiclass": Multiclass,
     "multilabel": Multilabel,
+    "instances": Instances,
+    "agroforestry": Agroforestry,
 }
+_GROUPING = ("shapes", "disc_px", "min_score", "min_distance_px", "mask_threshold", "min_area_px")
 _TAKES: dict[str, Takes] = {"height": "values", "multiclass": "classes"}
 
 
@@ -46,6 +53,7 @@ def build_task(
     *,
     class_counts: Sequence[int] | None = None,
     gap_shares: Mapping[float, float] | None = None,
+    has_background: bool = True,
 ) -> AnyTask:
     """The task of an experiment.
 
@@ -58,6 +66,7 @@ def build_task(
         class_counts: Training pixels by class, where weights of the loss are ``auto``, see ``build_loss``; what stands
             behind the last of exclusive classes is not looked at.
         gap_shares: Shares of gap pixels by height in metres, where the loss weighs heights.
+        has_background: Whether the first of exclusive classes is the background, which has no objects.
 
     Raises:
         ConfigError: If something the settings ask for was not given, or names and kind do not fit together.
@@ -79,14 +88,27 @@ def build_task(
         )
     if task.kind == "height":
         return Height(task.scale_m, combined, **moving)
+    if not classes:
+        raise ConfigError(f"task.kind {task.kind} needs the names of its classes. Give classes.")
+    if task.kind in OBJECTS:
+        return _object_task(task, combined, classes, int(has_background), **moving)
     kinds: dict[str, type[Binary | Multiclass | Multilabel]] = {
         "binary": Binary,
         "multiclass": Multiclass,
         "multilabel": Multilabel,
     }
-    if not classes:
-        raise ConfigError(f"task.kind {task.kind} needs the names of its classes. Give classes.")
     return kinds[task.kind](classes, combined, probability_threshold=metrics.probability_threshold, **moving)
+
+
+def _object_task(
+    task: Any, loss: CombinedLoss, classes: Sequence[str], first: int, **moving: Any
+) -> Instances | Agroforestry:
+    options = {"object_classes": task.object_classes or tuple(classes[first:]), "scale_px": task.scale_px}
+    options |= {"grouping": GroupSettings(**{name: getattr(task, name) for name in _GROUPING})}
+    options |= {"match_distance_m": task.match_distance_m, **moving}
+    if task.kind == "instances":
+        return Instances(classes, loss, **options)
+    return Agroforestry(classes, loss, density_sigma_px=task.density_sigma_px, **options)
 
 
 def _check_class_weights(loss: LossConfig, classes: Sequence[str]) -> None:

@@ -66,6 +66,11 @@ class ClassMeter:
         self.metrics.update(probs, target, valid)
         self._places += where
 
+    def merge(self, other: ClassMeter) -> None:
+        """Add the images of another meter, behind these."""
+        self.metrics.merge(other.metrics)
+        self._places += other.places
+
     def compute(self) -> dict[str, float]:
         """Scores of the whole data set.
 

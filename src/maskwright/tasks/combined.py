@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from maskwright.losses import CombinedLoss, LossScheduler, UncertaintyWeights
 
-__all__ = ["CombinedTask"]
+__all__ = ["CombinedTask", "Truth"]
 
 log = logging.getLogger("maskwright.tasks")
 
 
 @dataclass(frozen=True, slots=True)
-class _Truth:
+class Truth:
     """What the outputs are held against.
 
     Attributes:
@@ -185,17 +185,17 @@ class CombinedTask:
                 "already. The loss applies it itself: take the activation off the end of the network."
             )
 
-    def _truths(self, outputs: Tensor, batch: Batch) -> Iterator[_Truth]:
+    def _truths(self, outputs: Tensor, batch: Batch) -> Iterator[Truth]:
         """The one truth of a batch, or the two."""
         own = self._sample_weights(batch)
         if batch.mix is None:
             given = self._given(outputs, batch.target, batch.valid)
-            yield _Truth(self._loss_target(batch.target, batch), batch.valid, own, given)
+            yield Truth(self._loss_target(batch.target, batch), batch.valid, own, given)
             return
         share = batch.mix.share.unsqueeze(1)
         for target, valid, part in ((batch.target, batch.valid, share), (batch.mix.target, batch.mix.valid, 1 - share)):
             given = {name: part * sums for name, sums in self._given(outputs, target, valid).items()}
-            yield _Truth(self._loss_target(target, batch), valid, part if own is None else own * part, given)
+            yield Truth(self._loss_target(target, batch), valid, part if own is None else own * part, given)
 
     def _measure(self, batch: Batch) -> dict[str, Tensor]:
         channels = self._channels(batch)
@@ -210,7 +210,7 @@ class CombinedTask:
         return total
 
     def _learned_loss(
-        self, values: Tensor, batch: Batch, truths: Iterable[_Truth], weights: Mapping[str, Tensor]
+        self, values: Tensor, batch: Batch, truths: Iterable[Truth], weights: Mapping[str, Tensor]
     ) -> LossOutput:
         """The sum of learned factors times terms, and once for each group what keeps the factors in place."""
         assert self.learned is not None

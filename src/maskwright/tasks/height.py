@@ -46,6 +46,11 @@ class HeightMeter:
         self.metrics.update(values, target, valid, [place.scene for place in where])
         self._places += where
 
+    def merge(self, other: HeightMeter) -> None:
+        """Add the images of another meter, behind these."""
+        self.metrics.merge(other.metrics)
+        self._places += other.places
+
     def compute(self) -> dict[str, float]:
         """``rmse``, ``mae``, ``mse``, ``bias`` (predicted minus true) in metres or their square, and ``r2``."""
         return {name: value for name, value in self.metrics.compute().items() if "@" not in name}

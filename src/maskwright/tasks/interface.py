@@ -36,6 +36,9 @@ class Meter(Protocol):
 
     def update(self, probs: Tensor, target: Tensor, valid: Tensor, where: Sequence[Place], /) -> None: ...
 
+    def merge(self, other: Any, /) -> None:
+        """Add what another meter has counted, behind what is here."""
+
     def compute(self) -> dict[str, float]: ...
 
 

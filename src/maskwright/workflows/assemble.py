@@ -7,12 +7,13 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from maskwright.config import Experiment, HeightGapsTask
+from maskwright.config import EXCLUSIVE, AgroforestryTask, Experiment, HeightGapsTask, InstancesTask
 from maskwright.data.build import build_source, build_split_of, fit_normaliser
 from maskwright.data.sources.images import ImageScenes
 from maskwright.data.sources.rasters import HeightRasters
@@ -20,10 +21,12 @@ from maskwright.data.splits import Split, assert_apart, read_manifest
 from maskwright.devices import choose_device
 from maskwright.errors import DataError
 from maskwright.tasks.build import AnyTask, build_task
+from maskwright.tasks.object_task import ObjectTask
 from maskwright.tracking.folder import find_runs
 from maskwright.workflows.unfinished import run_around
 
 if TYPE_CHECKING:
+    from maskwright.data.instance_targets import TargetPainter
     from maskwright.data.loaders import EvalLoader, TrainLoader
     from maskwright.data.sources.classes import Form
     from maskwright.types import Place
@@ -51,6 +54,8 @@ FORMS: dict[str, Form | None] = {
     "binary": "binary",
     "multiclass": "multiclass",
     "multilabel": "multilabel",
+    "instances": "multiclass",
+    "agroforestry": "multiclass",
 }
 """What each task makes of the classes of labels; None: it learns from heights."""
 
@@ -96,6 +101,18 @@ class Parts:
         """Heights in metres the network is asked for; empty for tasks that are asked for none."""
         return self.task.heights_m
 
+    @cached_property
+    def painter(self) -> TargetPainter | None:
+        """What gives batches their objects, for tasks of objects; None for the others."""
+        task, settings = self.task, self.experiment.task
+        if not isinstance(task, ObjectTask) or not isinstance(settings, InstancesTask | AgroforestryTask):
+            return None
+        from maskwright.data.instance_targets import ObjectTruths, TargetPainter
+
+        truths = ObjectTruths(self.images, task.object_ids, settings.crown_unit)
+        sigma = getattr(task, "density_sigma_px", None)
+        return TargetPainter(truths, task.object_ids, centre_sigma_px=settings.centre_sigma_px, density_sigma_px=sigma)
+
     def split_summary(self) -> str:
         """How the data was divided: by site for height rasters; images are counted, since there may be thousands."""
         if isinstance(self.source, HeightRasters):
@@ -109,7 +126,7 @@ class Parts:
     @property
     def things(self) -> range:
         """Columns that are to be found: all but the background."""
-        exclusive = self.task.kind == "multiclass"
+        exclusive = self.task.kind in EXCLUSIVE
         return range(int(exclusive and self.images.classes.background is not None), len(self.task.columns))
 
 
@@ -150,6 +167,7 @@ def assemble(
         balance = {part: _shares(values, source.classes.form) for part, values in counts.items()}
         notes += _parts_without(experiment, source, balance)
         measured = {"classes": source.classes.names, "class_counts": counts["train"].tolist()}
+        measured["has_background"] = source.classes.background is not None
     elif isinstance(task, HeightGapsTask):
         notes += _ground_without_gaps(experiment, task.heights_m, source, split)
         measured = {"gap_shares": _shares_of_trained_heights(experiment, task, source, split)}
@@ -189,6 +207,7 @@ def loaders_of(parts: Parts, device: Any = None) -> tuple[TrainLoader, dict[str,
         parts.source,
         parts.split,
         **_heights_asked(experiment),
+        painter=parts.painter,
         seed=experiment.training.seed,
         device=choose_device(experiment.training.device) if device is None else device,
     )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from maskwright.devices import seed_everything
+from maskwright.distributed import from_main, is_main
 
 if TYPE_CHECKING:
     from maskwright.tracking.folder import RunFolder
@@ -44,10 +45,11 @@ def within_budget(
     training = parts.experiment.training
     if training.budget is None:
         return parts
-    recorded = folder.record.load().get("budget")
+    recorded = from_main(lambda: folder.record.load().get("budget"))
     if recorded is None:
         recorded = _planned(parts, training.budget, began_s, build, say, clock)
-        folder.record.update(budget=recorded)
+        if is_main():
+            folder.record.update(budget=recorded)
         seed_everything(training.seed)  # the network of the run begins as if nothing had been measured
     laid_out = training.model_copy(update={"epochs": int(recorded["epochs"])})
     return replace(parts, experiment=parts.experiment.model_copy(update={"training": laid_out}))
@@ -67,14 +69,16 @@ def _planned(
     trainer, (train_loader, eval_loaders) = build(parts)
     speed = measure_speed(trainer.state, parts.task, train_loader, eval_loaders["val"], clock=clock)
     validation, test = len(eval_loaders["val"]), len(eval_loaders["test"])
-    plan = plan_epochs(
-        minutes,
-        speed,
-        spent_s=clock() - began_s,
-        updates_per_epoch=-(-len(train_loader) // training.accumulate),
-        validation_batches=validation,
-        final_batches=validation + test,
-        validate_every=training.validate_every,
+    plan = from_main(  # of several processes the first one's speed counts
+        lambda: plan_epochs(
+            minutes,
+            speed,
+            spent_s=clock() - began_s,
+            updates_per_epoch=-(-len(train_loader) // training.accumulate),
+            validation_batches=validation,
+            final_batches=validation + test,
+            validate_every=training.validate_every,
+        )
     )
     say(f"{plan} They take the place of training.epochs: {training.epochs}.")
     return plan.to_dict()

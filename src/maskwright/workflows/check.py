@@ -41,7 +41,7 @@ from maskwright.data.splits import assert_apart
 from maskwright.devices import settle_process
 from maskwright.errors import MaskwrightError
 from maskwright.files import write_json, write_text
-from maskwright.workflows.assemble import Parts, assemble, gap_shares, loaders_of
+from maskwright.workflows.assemble import FORMS, Parts, assemble, gap_shares, loaders_of
 from maskwright.workflows.check_eyes import AnySource, Eyes, Sample
 from maskwright.workflows.check_forecast import Forecast, forecast, forecast_findings
 from maskwright.workflows.init import draft_experiment
@@ -210,8 +210,7 @@ def check_experiment(experiment: Experiment, *, progress: _Progress | None = Non
 def _open(done: Checked) -> None:
     experiment = _given(done.experiment)
     task = experiment.task
-    form = task.kind if task.kind in ("binary", "multiclass", "multilabel") else None
-    source = done.source = build_source(experiment.data, form)
+    source = done.source = build_source(experiment.data, FORMS[task.kind])
     done.eyes = Eyes(source, getattr(task, "heights_m", ()))
     if not isinstance(source, ImageScenes):
         done.findings += note_findings(f"{scene.name}: {note}" for scene in source.scenes for note in scene.notes)

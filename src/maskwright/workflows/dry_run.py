@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maskwright.config import Experiment
+from maskwright.config import EXCLUSIVE, Experiment
 from maskwright.devices import choose_device, choose_precision, settle_process
 from maskwright.workflows.assemble import Parts, assemble, loaders_of
 from maskwright.workflows.check_forecast import Forecast, forecast, forecast_findings
@@ -113,7 +113,7 @@ def draw_batch(parts: Parts, batch: Batch) -> Image:
     image = batch.image.cpu().numpy()
     colors = height_colors(1) if batch.condition is not None else series_colors(list(parts.task.columns))
     background = getattr(getattr(parts.source, "classes", None), "background", None)
-    skip = 1 if parts.experiment.task.kind == "multiclass" and background is not None else 0
+    skip = 1 if parts.experiment.task.kind in EXCLUSIVE and background is not None else 0
     panels = []
     for index, place in enumerate(batch.where[:_MOST_DRAWN]):
         rgb = _stretched(image[index], valid[index])

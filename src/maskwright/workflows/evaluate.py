@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.config import MetricsConfig
+from maskwright.config import EXCLUSIVE, MetricsConfig
 from maskwright.data.sources.images import ImageScenes
 from maskwright.data.sources.rasters import HeightRasters
 from maskwright.metrics import SCORES, bootstrap, group_counts, sample_counts, verdict
 from maskwright.tasks.height import Height
+from maskwright.tasks.object_task import ObjectTask
 from maskwright.workflows.assemble import AnySource, column_shares
 from maskwright.workflows.baselines import Progress, class_baselines, gap_baselines, pseudo_counts
 from maskwright.workflows.evaluation import Evaluation, ImageRow, ScoreRow
 from maskwright.workflows.operating_point import OperatingPoint
 from maskwright.workflows.tally import Tally, Watch, count
+from maskwright.workflows.tree_baselines import tree_baselines
 from maskwright.workflows.verdicts import class_verdict, sample_sentences
 
 if TYPE_CHECKING:
@@ -90,11 +92,13 @@ def evaluate_part(
     started = time.monotonic()
     heights = tuple(float(h) for h in heights_m)
     point = point or OperatingPoint.fixed(task, metrics.probability_threshold)
+    task = task.cut_at(point.objects) if isinstance(task, ObjectTask) else task
     sizes = pixel_sizes_m(source) if heights else None
     tally = count(model, task, loader, heights, metrics, point, pixel_size_m=sizes, watch=watch, progress=progress)
     counts, places = tally.counts, tally.places
     unit, ids = block_ids(source, split, places, metrics)
     baselines, notes = _baselines(task, source, teacher, counts, places, heights, metrics, progress)
+    naive, more = _object_baselines(task, source, teacher, places)
     model_grouped = group_counts(counts, ids)
     grouped = {name: group_counts(value, ids) for name, value in baselines.items()}
     options: dict[str, Any] = {"draws": metrics.bootstrap, "level": metrics.confidence}
@@ -133,7 +137,9 @@ def evaluate_part(
         operating_point=point.to_dict(),
         worst=worst,
         best=best,
-        notes=[*notes, *point.notes, *_about_thin(tally)],
+        notes=[*notes, *more, *point.notes, *_about_thin(tally)],
+        **_objects(tally),
+        objects_baselines=naive,
         block_counts=dict(zip(_names_of(ids, places), model_grouped.tolist(), strict=True)),
     )
 
@@ -196,7 +202,7 @@ def _baselines(
     known, split = teacher
     train_share = column_shares(task, known, split.tiles["train"])
     if not heights:
-        return class_baselines(counts, train_share, exclusive=task.kind == "multiclass"), []
+        return class_baselines(counts, train_share, exclusive=task.kind in EXCLUSIVE), []
     assert isinstance(source, HeightRasters)  # heights are asked of height rasters alone
     assert isinstance(known, HeightRasters)
     tuning = known, split.tiles["val"]
@@ -273,7 +279,7 @@ def _by_site(
 
 def _foreground(task: AnyTask, source: AnySource) -> list[int]:
     """Columns that are things, not the background."""
-    if not isinstance(source, ImageScenes) or task.kind != "multiclass":
+    if not isinstance(source, ImageScenes) or task.kind not in EXCLUSIVE:
         return list(range(len(task.columns)))
     return list(range(int(source.classes.background is not None), len(task.columns)))
 
@@ -341,6 +347,23 @@ def _extremes(
     worst = ordered[: min(_SHOWN, (len(ordered) + 1) // 2)]
     best = ordered[::-1][: min(_SHOWN, len(ordered) // 2)]
     return tuple(places[n] for n in worst), tuple(places[n] for n in best)
+
+
+def _object_baselines(
+    task: AnyTask, source: AnySource, teacher: tuple[AnySource, Split], places: Sequence[Place]
+) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """Scores of trees found without training, and notes; nothing for tasks that find no objects."""
+    known, split = teacher
+    if not isinstance(task, ObjectTask) or not isinstance(source, ImageScenes) or not isinstance(known, ImageScenes):
+        return {}, []
+    return tree_baselines(task, source, places, (known, split.tiles["train"]))
+
+
+def _objects(tally: Tally) -> dict[str, Any]:
+    """Scores of objects and their unit, for tasks that find some."""
+    if tally.objects is None:
+        return {}
+    return {"objects": tally.objects.objects.compute(), "objects_unit": tally.objects.objects.unit}
 
 
 def _about_thin(tally: Tally) -> list[str]:

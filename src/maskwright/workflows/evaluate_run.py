@@ -12,13 +12,15 @@ from maskwright.checkpoints import load_description, load_weights
 from maskwright.config import load_experiment
 from maskwright.data.loaders import EvalLoader
 from maskwright.data.splits import Split, read_manifest
-from maskwright.devices import choose_device, settle_process
+from maskwright.devices import available_devices, choose_device, settle_process
+from maskwright.distributed import is_main, own_device
 from maskwright.errors import ConfigError
 from maskwright.files import write_json
 from maskwright.tasks.build import task_from_dict
 from maskwright.tracking.folder import RunFolder
 from maskwright.types import Place
-from maskwright.workflows.assemble import AnySource, Parts, assemble, require_gaps
+from maskwright.workflows.assemble import AnySource, Parts, require_gaps
+from maskwright.workflows.assemble_together import assemble_together
 from maskwright.workflows.evaluate import Evaluation, Progress, evaluate_part
 from maskwright.workflows.operating_point import OperatingPoint
 from maskwright.workflows.tally import Watch
@@ -35,7 +37,7 @@ def evaluate_run(
     progress: Progress | None = None,
     own_process: bool = False,
 ) -> Evaluation:
-    """The numbers of a run's model on its own split.
+    """The numbers of a run's model on its own split; several processes divide the work, and each has all numbers.
 
     Args:
         run: The run folder.
@@ -54,9 +56,9 @@ def evaluate_run(
     folder = RunFolder.open(Path(run))
     experiment = load_experiment([folder.config])
     settle_process(experiment.training.threads, own_process)
-    parts = assemble(experiment, split=read_manifest(folder.splits))
+    parts = assemble_together(experiment, split=read_manifest(folder.splits))
     evaluation = open_scored(folder, parts, part, heights_m).evaluate(progress=progress)
-    if out is not None:
+    if out is not None and is_main():
         write_json(out, evaluation.to_dict())
     return evaluation
 
@@ -84,7 +86,7 @@ class Scored:
         options = self.parts.experiment.data.loader
         shown = self.parts.split.tiles[self.part] if places is None else places
         batch_size = options.eval_batch_size or options.batch_size
-        return EvalLoader(self.parts.source, shown, self.parts.heights_m, batch_size)
+        return EvalLoader(self.parts.source, shown, self.parts.heights_m, batch_size, painter=self.parts.painter)
 
     def evaluate(
         self,
@@ -141,5 +143,5 @@ def open_scored(folder: RunFolder, parts: Parts, part: str, heights_m: Sequence[
     model = task.build_model(experiment.model.bare(), parts.source.in_channels, experiment.data.loader.batch_size)
     load_weights(folder.model, model)
     point = OperatingPoint.of_model(description, task)
-    device = choose_device(experiment.training.device)
+    device = choose_device(own_device(experiment.training.device, available_devices()))
     return Scored(model.eval().to(device), replace(parts, task=task), part, point, asked)

@@ -81,6 +81,9 @@ class Evaluation:
         operating_point: Where probabilities are cut, and how that was found.
         worst: Tiles with the lowest scores.
         best: Tiles with the highest.
+        objects: Scores of objects found one by one, by name; empty for tasks that find none.
+        objects_baselines: The same scores of answers that need no training, by their name.
+        objects_unit: Unit of their distances and diameters: ``m`` or ``px``.
         block_counts: TP, FP, FN, TN of each column by image or block, by its name: what a paired comparison needs.
     """
 
@@ -114,6 +117,9 @@ class Evaluation:
     worst: tuple[Place, ...] = ()
     best: tuple[Place, ...] = ()
     notes: list[str] = field(default_factory=list)
+    objects: dict[str, float] = field(default_factory=dict)
+    objects_baselines: dict[str, dict[str, float]] = field(default_factory=dict)
+    objects_unit: str = ""
     block_counts: dict[str, list[list[int]]] = field(default_factory=dict)
 
     @property

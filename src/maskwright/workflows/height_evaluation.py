@@ -14,6 +14,7 @@ from torch import nn
 
 from maskwright.config import MetricsConfig
 from maskwright.data.sources.rasters import HeightRasters
+from maskwright.distributed import gathered, share_of, world_size
 from maskwright.errors import DataError
 from maskwright.metrics.confidence import interval_note
 from maskwright.training.validation import evaluation_mode
@@ -94,12 +95,13 @@ def evaluate_heights(
 def _of_model(
     model: nn.Module, task: Height, loader: EvalLoader, watch: Watch | None, progress: Progress | None
 ) -> tuple[Floats, list[Place]]:
-    """Sums (N, 6) of each tile, and the tiles."""
+    """Sums (N, 6) of each tile, and the tiles; several processes divide them, as in :func:`~.tally.count`."""
+    numbers = range(len(loader)) if watch is not None else share_of(len(loader))
     device = next(model.parameters()).device
     sums: list[Floats] = []
     places: list[Place] = []
     with evaluation_mode(model), torch.inference_mode():
-        for done, batch in enumerate(loader, start=1):
+        for done, batch in enumerate(loader.some(numbers), start=1):
             said = task.decode(model(batch.image.to(device), None)).probs[:, 0].cpu().numpy()
             target, valid = batch.target.cpu().numpy(), batch.valid.cpu().numpy()
             sums += [_sums(said[b][valid[b]], target[b][valid[b]]) for b in range(len(batch))]
@@ -107,7 +109,10 @@ def _of_model(
             if watch is not None:
                 watch(said[:, None], target[:, None], valid, batch.where)
             if progress is not None:
-                progress(done, len(loader), "scoring")
+                progress(done, len(numbers), "scoring")
+    if watch is None and world_size() > 1:
+        everyone = gathered((sums, places))
+        sums, places = [row for rows, _ in everyone for row in rows], [place for _, some in everyone for place in some]
     if not places:
         raise DataError("There is no tile to score: the part of the split is empty.")
     return np.stack(sums), places

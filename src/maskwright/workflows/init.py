@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskwright.config import Experiment, load_experiment
+from maskwright.config import OBJECTS, Experiment, load_experiment
 from maskwright.data.sources.folders import ImageFolder
 from maskwright.data.sources.image_header import ImageHeader, read_header
 from maskwright.errors import ConfigError, DataError
@@ -19,7 +19,7 @@ from maskwright.workflows.init_trial import try_splits
 
 __all__ = ["TASKS", "InitOutcome", "draft_experiment", "guessed_experiment", "init"]
 
-TASKS = ("binary", "multiclass", "multilabel", "height_gaps", "height")
+TASKS = ("binary", "multiclass", "multilabel", "instances", "agroforestry", "height_gaps", "height")
 _HEADERS_READ = 200
 _FEW_IMAGES = 12  # fewer are opened, and divisions of them tried
 _PATIENT_TILES = 2500  # tiles of 256 px that a small network passes in a few minutes on two cores
@@ -109,7 +109,7 @@ def draft_experiment(data: Path, *, task: str | None = None) -> Draft:
 
 
 def _put_images(draft: Draft, data: Path, task: str | None) -> None:
-    found, candidates = find_labels(data, task in ("multiclass", "multilabel"))
+    found, candidates = find_labels(data, task in ("multiclass", "multilabel", *OBJECTS))
     if not candidates:
         raise DataError(_nothing_text(data, found))
     labels = _best(candidates)
@@ -124,6 +124,8 @@ def _put_images(draft: Draft, data: Path, task: str | None) -> None:
         "binary": "one class against everything else",
         "multiclass": "classes that exclude each other",
         "multilabel": "classes that may overlap",
+        "instances": "objects one by one, with their classes and masks",
+        "agroforestry": "trees one by one, land cover, crown diameter and density",
     }
     draft.put("task.kind", kind, whys.get(kind, ""))
     draft.put("data.kind", "images", "photographs or rasters with labels")
@@ -150,7 +152,10 @@ def _put_images(draft: Draft, data: Path, task: str | None) -> None:
     if labels.kind in ("masks", "points"):
         draft.put("data.augment.preset", "light", "flips, turns and a little brightness, in training only")
     draft.put("data.loader.batch_size", 8 if tiles >= 32 else 4, "tiles in one step; more need more memory")
-    _put_network(draft, tiles=max(1, tiles), tile_px=tile_px, kind="unet")
+    if kind in OBJECTS and labels.kind == "points":
+        draft.put("task.shapes", "discs", "points tell no outlines, so discs around them are found")
+    network = "multitask_unet" if kind in OBJECTS else "unet"
+    _put_network(draft, tiles=max(1, tiles), tile_px=tile_px, kind=network)
 
 
 def _best(candidates: Sequence[LabelsSeen]) -> LabelsSeen:

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from maskwright.config import MetricsConfig
+from maskwright.config import EXCLUSIVE, MetricsConfig
 from maskwright.metrics import OperatingPointMeter, TemperatureMeter
+from maskwright.tasks.object_task import ObjectTask
 from maskwright.types import Batch, Prediction
+from maskwright.workflows.object_point import find_object_point
 
 if TYPE_CHECKING:
     from maskwright.data.loaders import EvalLoader
@@ -36,12 +38,14 @@ class OperatingPoint:
         temperature: Outputs are divided by this before they become probabilities.
         rule: How the thresholds were chosen.
         notes: What a person must know about the choice.
+        objects: For tasks of objects: from which ``min_score`` and ``min_area_px`` one counts; None: as the task says.
     """
 
     thresholds: tuple[float, ...]
     temperature: float = 1.0
     rule: str = "fixed"
     notes: tuple[str, ...] = ()
+    objects: dict[str, Any] | None = None
 
     @classmethod
     def fixed(cls, task: AnyTask, threshold: float) -> OperatingPoint:
@@ -57,7 +61,8 @@ class OperatingPoint:
         thresholds = tuple(float(value) for value in found["thresholds"])
         if task.kind == "height_gaps":  # other heights may be asked than those it was chosen at
             thresholds = thresholds[:1] * len(task.columns)
-        return cls(thresholds, float(found["temperature"]), str(found["rule"]), tuple(found["notes"]))
+        rule, notes = str(found["rule"]), tuple(found["notes"])
+        return cls(thresholds, float(found["temperature"]), rule, notes, found.get("objects"))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for ``model.json`` and ``evaluation.json``."""
@@ -73,7 +78,7 @@ class OperatingPoint:
 
     def called(self, task: AnyTask, prediction: Prediction) -> Tensor:
         """(B, K, H, W) bool: what is called."""
-        if task.kind in ("multiclass", "height"):
+        if task.kind in (*EXCLUSIVE, "height"):
             return task.called(prediction)
         return prediction.probs > prediction.probs.new_tensor(self.thresholds).view(1, -1, 1, 1)
 
@@ -103,9 +108,11 @@ def find_operating_point(
     point = OperatingPoint.fixed(task, metrics.probability_threshold)
     if task.kind == "height":
         return point
+    if isinstance(task, ObjectTask):
+        return _point_of_objects(model, task, batches, metrics, point)
     with torch.inference_mode():
         temperature, notes = _temperature(model, task, batches) if metrics.calibrate else (1.0, [])
-        if metrics.operating_point == "fixed" or task.kind == "multiclass":
+        if metrics.operating_point == "fixed" or task.kind in EXCLUSIVE:
             return OperatingPoint(point.thresholds, temperature, "fixed", tuple(notes))
         meter = OperatingPointMeter(_numbers(task))
         for batch in _on_device(batches, model):
@@ -125,6 +132,17 @@ def find_operating_point(
         found.append(value)
     thresholds = tuple(found * len(task.columns) if task.kind == "height_gaps" else found)
     return OperatingPoint(thresholds, temperature, rule, tuple(notes))
+
+
+def _point_of_objects(
+    model: nn.Module, task: ObjectTask, batches: EvalLoader, metrics: MetricsConfig, point: OperatingPoint
+) -> OperatingPoint:
+    """Where objects begin to count. Pixels take the likeliest class, and offsets are no probabilities to calibrate."""
+    if metrics.operating_point == "fixed":
+        return point
+    chosen, notes = find_object_point(model, task, batches, metrics)
+    objects = None if chosen is None else asdict(chosen)
+    return OperatingPoint(point.thresholds, 1.0, metrics.operating_point, notes, objects)
 
 
 def _numbers(task: AnyTask) -> tuple[float, ...]:

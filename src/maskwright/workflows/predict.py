@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskwright.config import PredictionConfig
+from maskwright.config.task import OBJECTS
+from maskwright.devices import available_devices
+from maskwright.distributed import is_main, own_device
 from maskwright.errors import DataError, MaskwrightError, PredictionError
 from maskwright.files import write_bytes
 
@@ -59,7 +62,7 @@ def predict(
         heights_m: Heights in metres; unset: those of ``settings``, then those the model was scored at.
         settings: Windows, blending, outputs, whole; or some of them by name, the others as the model's experiment says.
         nodata: Value meaning 'not measured', ``tag`` or ``none``; unset: the file's tag, else as in the training.
-        chm: Canopy height model, for a model that sees both; one raster only then.
+        chm: Canopy height model, for a model that sees both, or for the heights of trees; one raster only then.
         chm_nodata: As ``nodata``, for the canopy height model.
         device: ``auto``, ``cpu``, ``cuda`` ...
         backend: What computes: ``torch``, or ``onnx`` for a file made by ``maskwright export``.
@@ -68,12 +71,19 @@ def predict(
         progress: Called with (done, total, what).
         on_result: Called with each result as soon as its files are in place.
 
+    Of several processes that a launcher started the first reads and writes, and all compute windows; what it writes is
+    the same as one process writes. The others return nothing.
+
     Raises:
         PredictionError: If the model cannot be applied to the one input; names it. If results exist already.
         DataError: If the one input cannot be read.
     """
     from maskwright.prediction import Predictor
 
+    device = own_device(device, available_devices())
+    if not is_main():
+        Predictor.load(run, others=others, device=device, backend=backend).serve()
+        return []
     asked = [rasters] if isinstance(rasters, (str, Path)) else list(rasters)
     given = any(Path(path).is_dir() or not Path(path).exists() for path in asked)
     if not given:
@@ -88,14 +98,16 @@ def predict(
     if not overwrite:
         _refuse_existing(predictor, work, Path(out), with_summary=is_image or is_batch)
     if is_image:
-        _refuse_height_options(heights_m=heights_m, nodata=nodata, chm=chm, chm_nodata=chm_nodata)
-        job = _image_job(predictor, settings)
+        of_trees = {} if predictor.card.task.kind in OBJECTS else {"chm": chm}
+        _refuse_height_options(heights_m=heights_m, nodata=nodata, chm_nodata=chm_nodata, **of_trees)
+        job = _image_job(predictor, settings, chm)
         known: dict[Path, MaskwrightError] = {}
     else:
         predictor.heights(settings.heights_m if heights_m is None else heights_m)
         job = _raster_job(predictor, settings, heights_m, chm, (nodata, chm_nodata))
         known = _faulty(predictor, [path for path, _ in work], chm, (nodata, chm_nodata), settings)
-    results = _each(work, job, known, progress, on_result, is_batch=is_batch)
+    with predictor.served():
+        results = _each(work, job, known, progress, on_result, is_batch=is_batch)
     if is_image or is_batch:
         Path(out).mkdir(parents=True, exist_ok=True)  # if all failed, nothing has made it yet
         write_bytes(Path(out) / SUMMARY, _table(predictor, results).encode("utf-8"), error=PredictionError)
@@ -212,8 +224,10 @@ def _faulty(
 Job = Callable[[Path, Path, Progress | None], "RasterResult"]
 
 
-def _image_job(predictor: Predictor, settings: PredictionConfig) -> Job:
-    return lambda path, out, progress: predictor.predict_photograph(path, out, settings=settings, progress=progress)
+def _image_job(predictor: Predictor, settings: PredictionConfig, chm: str | Path | None) -> Job:
+    return lambda path, out, progress: predictor.predict_photograph(
+        path, out, settings=settings, chm=chm, progress=progress
+    )
 
 
 def _raster_job(
@@ -277,7 +291,8 @@ def _table(predictor: Predictor, results: Sequence[RasterResult]) -> str:
     """The summary as CSV: a row for each input; by class shares and objects, or by height shares, gaps and hectares."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names: Sequence[str] = predictor.card.task.class_names
+    task = predictor.card.task
+    names: Sequence[str] = getattr(task, "object_classes", task.class_names)
     heights = next((result.heights_m for result in results if result.heights_m), ())
     told = [f"{what} {name}" for name in names for what in ("share", "objects")]
     told += [f"{what} {height:g} m" for height in heights for what in ("gap share", "gaps", "area ha")]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from maskwright.config.task import EXCLUSIVE
 from maskwright.files import write_text
 from maskwright.pictures import (
     Block,
@@ -25,6 +26,8 @@ from maskwright.workflows.report_tables import (
     baseline_table,
     confusion_table,
     image_table,
+    object_baseline_table,
+    object_table,
     probability_table,
     sample_table,
     score_table,
@@ -131,6 +134,9 @@ def _result_blocks(evaluation: Evaluation) -> list[Any]:
         blocks += [paragraph(f"By {by}:"), table(*site_table(evaluation))]
     if evaluation.confusion is not None:
         blocks += _confusion_blocks(evaluation)
+    if evaluation.objects:
+        blocks += [paragraph("Objects found one by one:"), table(*object_table(evaluation))]
+        blocks += [paragraph("Beside answers that need no training:"), table(*object_baseline_table(evaluation))]
     if evaluation.thin:
         blocks += _thin_blocks(evaluation)
     if evaluation.grid:
@@ -196,7 +202,7 @@ def _probability_blocks(evaluation: Evaluation) -> list[Any]:
 def _cut(evaluation: Evaluation) -> str:
     point = evaluation.operating_point
     scaled = f" Outputs are divided by {point['temperature']:.3g} first." if point["temperature"] != 1 else ""
-    if evaluation.task == "multiclass":
+    if evaluation.task in EXCLUSIVE:
         return f"The likeliest class is called.{scaled}"
     cuts = sorted(set(point["thresholds"]))
     each = (
@@ -247,6 +253,9 @@ def _scores_over_time(entry: Mapping[str, Any]) -> tuple[dict[str, str], str]:
         return {key: _title(key.partition("@")[2]) for key in each}, "IoU"
     if "val/iou" in entry:
         return {"val/iou": "IoU", **({"val/f1": "F1"} if "val/f1" in entry else {})}, "IoU and F1"
+    if "val/mAP_50" in entry:
+        titles = {"val/mAP_50": "mAP at IoU .50", "val/found_f1": "F1 of objects", "val/miou": "mean IoU of classes"}
+        return {key: title for key, title in titles.items() if entry.get(key) is not None}, "score"
     if "val/rmse" in entry:
         return {"val/rmse": "RMSE", "val/mae": "MAE"}, "metres"
     return {}, ""

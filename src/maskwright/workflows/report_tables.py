@@ -16,6 +16,8 @@ __all__ = [
     "image_table",
     "interval_text",
     "metres",
+    "object_baseline_table",
+    "object_table",
     "percent_text",
     "probability_table",
     "sample_table",
@@ -26,6 +28,62 @@ __all__ = [
 ]
 
 Table = tuple[list[str], list[list[str]]]
+
+
+_OF_OBJECTS = (
+    ("mAP", "average precision of masks, IoU .50 to .95", "mAP"),
+    ("mAP_50", "average precision of masks at IoU .50", "mAP_50"),
+    ("mAP_75", "average precision of masks at IoU .75", "mAP_75"),
+    ("box_mAP_50", "average precision of boxes at IoU .50", ""),
+    ("found_f1", "F1 of objects, mask IoU .50", "f1"),
+    ("found_precision", "precision of objects", ""),
+    ("found_recall", "recall of objects", ""),
+    ("near_f1", "F1 of objects by the distance of centres", "f1"),
+    ("species_accuracy", "share of the found ones named rightly", ""),
+    ("count_accuracy", "accuracy of the count", "count_accuracy"),
+    ("count_error", "error of the count, share of the true number", ""),
+    ("coverage", "cover by objects, called", "canopy_coverage"),
+    ("true_coverage", "cover by objects, true", ""),
+    ("canopy_iou", "IoU of the cover", ""),
+    ("crown_iou_mean", "mean IoU of found objects", ""),
+    ("crown_diameter_mae", "mean error of diameters", ""),
+    ("crown_diameter_bias", "mean error of diameters, signed", ""),
+    ("density_mae", "mean error of the count of a tile by the density", ""),
+)
+
+
+def object_table(evaluation: Evaluation) -> Table:
+    """The scores of objects with the verdict where there are bands; species and counts of each class below."""
+    from maskwright.metrics.canopy import BANDS, band
+
+    scores, rows = evaluation.objects, []
+    for name, text, bands in _OF_OBJECTS:
+        if name in scores and not math.isnan(scores[name]):
+            unit = f", {evaluation.objects_unit}" if "diameter" in name else ""
+            rows.append([text + unit, score_text(scores[name]), band(bands, scores[name]) if bands in BANDS else ""])
+    for name, text in (("AP_50@", "average precision at IoU .50"), ("species_f1@", "F1"), ("count_error@", "count")):
+        for key, value in scores.items():
+            if key.startswith(name) and not math.isnan(value):
+                rows.append([f"{text}, {key.partition('@')[2]}", score_text(value), ""])
+    return ["objects one by one", "", "verdict"], rows
+
+
+_OF_BASELINES = {
+    "mAP_50": "mAP at IoU .50",
+    "found_f1": "F1 at IoU .50",
+    "near_f1": "F1 by distance",
+    "count_error": "error of the count",
+}
+
+
+def object_baseline_table(evaluation: Evaluation) -> Table:
+    """The model beside answers that need no training, by the scores of objects."""
+    answers = {"model": evaluation.objects, **evaluation.objects_baselines}
+    cells = [
+        [name, *(score_text(scores.get(score, math.nan)) for score in _OF_BASELINES)]
+        for name, scores in answers.items()
+    ]
+    return ["answer", *_OF_BASELINES.values()], cells
 
 
 def score_table(evaluation: Evaluation) -> Table:

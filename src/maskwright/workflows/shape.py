@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskwright.config import Experiment, load_experiment
-from maskwright.tracking.folder import RunFolder
+from maskwright.distributed import from_main, launch_id, require_single_process, restarts
+from maskwright.tracking.folder import RunFolder, find_runs
 from maskwright.workflows.dry_run import dry_run
 from maskwright.workflows.evaluate import Progress
 from maskwright.workflows.outer_run import How
@@ -42,6 +43,9 @@ def train_shaped(
     Arguments and errors are those of :func:`maskwright.workflows.train.train`, which does the rest.
     """
     how = How(say or log.info, progress, callbacks, own_process)
+    _require_one_training(experiment)
+    if (begun := _begun_by_this_launch(experiment)) is not None:
+        return resume_shaped(begun, say=say, progress=progress, callbacks=callbacks, own_process=own_process)
     if experiment.stages:
         return train_stages(experiment, how, parent)
     if experiment.pseudo_labels.folder is not None:
@@ -63,9 +67,10 @@ def resume_shaped(
 
     Arguments and errors are those of :func:`maskwright.workflows.train.resume`, which continues a single training.
     """
-    folder = RunFolder.open(Path(run))
+    folder = from_main(lambda: RunFolder.open(Path(run)))
     how = How(say or log.info, progress, callbacks, own_process, quiet)
-    saved = load_experiment([folder.config])
+    saved = from_main(lambda: load_experiment([folder.config]))
+    _require_one_training(saved)
     if saved.stages:
         return resume_stages(folder.path, how, experiment)
     if saved.pseudo_labels.folder is not None:
@@ -88,3 +93,27 @@ def dry_run_shaped(experiment: Experiment, out: Path, *, own_process: bool = Fal
     if experiment.pseudo_labels.folder is not None:
         return dry_run_pseudo_labels(experiment, out, own_process=own_process)
     return dry_run(experiment, out, own_process=own_process).lines
+
+
+def _require_one_training(experiment: Experiment) -> None:
+    if experiment.stages:
+        require_single_process("Training in stages")
+    if experiment.pseudo_labels.folder is not None:
+        require_single_process("Training with pseudo-labels")
+
+
+def _begun_by_this_launch(experiment: Experiment) -> Path | None:
+    """The run to go on with where a launcher has started all processes anew after one of them died."""
+    if not restarts():
+        return None
+
+    def find() -> Path | None:
+        own = launch_id()
+        for run in find_runs(experiment.tracking.output_dir, experiment.name):
+            launch = (run.record.load().get("processes") or {}).get("launch") or {}
+            here = (launch.get("host"), launch.get("launcher")) == (own["host"], own["launcher"])
+            if (here or own["id"] not in ("", "none")) and launch.get("id") == own["id"]:
+                return run.path
+        return None
+
+    return from_main(find)

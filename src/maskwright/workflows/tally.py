@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from maskwright.config import MetricsConfig
+from maskwright.config import EXCLUSIVE, MetricsConfig
+from maskwright.distributed import gathered, share_of, world_size
 from maskwright.errors import DataError
 from maskwright.metrics import (
     CalibrationMeter,
@@ -22,6 +23,7 @@ from maskwright.metrics import (
     confusion_counts,
     confusion_matrix,
 )
+from maskwright.tasks.object_task import ObjectMeter, ObjectTask
 from maskwright.training.validation import evaluation_mode
 from maskwright.types import Batch, Place, Prediction
 from maskwright.workflows.operating_point import OperatingPoint, answer
@@ -55,7 +57,9 @@ class Tally:
         skeletons: For one class: are thin things followed.
         outlines: For one class: do outlines agree, within 2 px.
         thin_step: Every so many-th tile is in these two.
+        first: Tiles of the part before those that are counted here; others count them.
         violations: Pixels likelier a gap at the lower of two heights.
+        objects: Of tasks of objects: what was found one by one.
     """
 
     curves: CurveMeter
@@ -64,8 +68,10 @@ class Tally:
     skeletons: SkeletonMeter | None = None
     outlines: SurfaceMeter | None = None
     thin_step: int = 1
+    first: int = 0
     matrix: NDArray[np.int64] | None = None
     violations: int = 0
+    objects: ObjectMeter | None = None
     places: list[Place] = field(default_factory=list)
     _chunks: list[NDArray[np.int64]] = field(default_factory=list)
 
@@ -85,7 +91,7 @@ class Tally:
             ids = called.int().argmax(dim=1), target.int().argmax(dim=1)
             self.matrix += confusion_matrix(*ids, batch.valid, called.shape[1]).sum(dim=0).cpu().numpy()
         if self.skeletons is not None and self.outlines is not None:
-            first = -len(self.places) % self.thin_step
+            first = -(self.first + len(self.places)) % self.thin_step
             thin = slice(first, None, self.thin_step)
             if first < len(batch):
                 self.skeletons.update(called[thin], target[thin], batch.valid[thin])
@@ -93,6 +99,24 @@ class Tally:
         if prediction.violations is not None:
             self.violations += int(prediction.violations.sum())
         self.places += batch.where
+
+    def merge(self, other: Tally) -> None:
+        """Add what another one has counted of the tiles behind these."""
+        self._chunks += other._chunks
+        self.places += other.places
+        self.violations += other.violations
+        self.curves.merge(other.curves)
+        self.calibration.merge(other.calibration)
+        if self.grid is not None and other.grid is not None:
+            self.grid.merge(other.grid)
+        if self.skeletons is not None and other.skeletons is not None:
+            self.skeletons.merge(other.skeletons)
+        if self.outlines is not None and other.outlines is not None:
+            self.outlines.merge(other.outlines)
+        if self.matrix is not None and other.matrix is not None:
+            self.matrix += other.matrix
+        if self.objects is not None and other.objects is not None:
+            self.objects.merge(other.objects)
 
     def thin(self) -> dict[str, float]:
         """Scores of thin things and outlines: clDice, Betti errors, boundary F1, distances in pixels."""
@@ -116,6 +140,9 @@ def count(
 ) -> Tally:
     """Walk through a part; the model's mode is restored afterwards.
 
+    Several processes divide the part, and all get the counts of all of it, the same as one process has. Where each
+    batch is to be watched, each walks through the whole part.
+
     Args:
         model: The network.
         task: What its outputs mean.
@@ -130,19 +157,27 @@ def count(
     Raises:
         DataError: If the part is empty.
     """
+    numbers = range(len(loader)) if watch is not None else share_of(len(loader))
     tally = _empty(task, loader, heights_m, metrics, pixel_size_m)
+    tally.first = numbers.start * loader.batch_size
     device = next(model.parameters()).device
     with evaluation_mode(model), torch.inference_mode():
-        for done, batch in enumerate(loader, start=1):
+        for done, batch in enumerate(loader.some(numbers), start=1):
             batch = batch.to(device)
             prediction = answer(model, task, batch, heights_m, point.temperature)
             called, target = point.called(task, prediction), task.target(batch)
             tally.add(prediction, called, target, batch)
+            if isinstance(task, ObjectTask) and tally.objects is not None:
+                task.count(tally.objects, prediction, batch)
             if watch is not None:
                 arrays = called.bool().cpu().numpy(), target.bool().cpu().numpy(), batch.valid.cpu().numpy()
                 watch(*arrays, batch.where)
             if progress is not None:
-                progress(done, len(loader), "scoring")
+                progress(done, len(numbers), "scoring")
+    if watch is None and world_size() > 1:
+        counted, tally = gathered(tally), _empty(task, loader, heights_m, metrics, pixel_size_m)
+        for each in counted:
+            tally.merge(each)
     if not tally.places:
         raise DataError("There is no tile to score: the part of the split is empty.")
     return tally
@@ -159,8 +194,10 @@ def _empty(
     tally = Tally(CurveMeter(columns), CalibrationMeter(columns))
     if pixel_size_m is not None and heights_m:
         tally.grid = GridMeter(metrics.grid_m, pixel_size_m, heights_m)
-    if task.kind == "multiclass":
+    if task.kind in EXCLUSIVE:
         tally.matrix = np.zeros((len(columns), len(columns)), dtype=np.int64)
+    if isinstance(task, ObjectTask):
+        tally.objects = task.meters()
     if task.kind == "binary":
         pixels = sum(place.window.height * place.window.width for place in loader.places)
         tally.thin_step = max(1, -(-pixels // _MOST_THIN_PX))

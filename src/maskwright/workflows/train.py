@@ -6,35 +6,38 @@ import logging
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskwright.config import Experiment, load_experiment, save_experiment
-from maskwright.devices import choose_device, choose_precision, seed_everything, settle_process
+from maskwright.devices import available_devices, choose_device, choose_precision, seed_everything, settle_process
+from maskwright.distributed import from_main, is_main, launch_id, own_device, world_size
 from maskwright.errors import MaskwrightError, RunError
 from maskwright.files import json_text, write_json, write_text
 from maskwright.tracking.control import ControlFolder
 from maskwright.tracking.environment import describe_environment
 from maskwright.tracking.folder import RunFolder
 from maskwright.tracking.lock import hold_run
-from maskwright.workflows.assemble import Parts, assemble, data_fingerprint, loaders_of
+from maskwright.workflows.assemble import Parts, data_fingerprint, loaders_of
+from maskwright.workflows.assemble_together import assemble_together
 from maskwright.workflows.budget import within_budget
 from maskwright.workflows.evaluate import Evaluation, Progress, evaluate_part
+from maskwright.workflows.first_lines import introduce, tell_what_differs, where_it_stands
 from maskwright.workflows.last_lines import last_lines
 from maskwright.workflows.model_description import describe_model
 from maskwright.workflows.operating_point import OperatingPoint, find_operating_point
 from maskwright.workflows.parent import Parent, require_same_network, require_unchanged
-from maskwright.workflows.resume_plan import record_changes, require_more_to_do, settled
+from maskwright.workflows.resume_plan import Change, record_changes, require_more_to_do, settled
 from maskwright.workflows.same_data import require_same_data
 
 if TYPE_CHECKING:
     from torch import nn
 
     from maskwright.data.loaders import EvalLoader, TrainLoader
-    from maskwright.tracking.manifest import CheckpointRecord
+    from maskwright.data.splits import Split
     from maskwright.training import Trainer, TrainResult
 
 __all__ = ["TrainOutcome", "build_trainer", "resume", "train"]
@@ -90,18 +93,20 @@ def train(
     """
     say = say or log.info
     began_s = time.monotonic()
-    parts = assemble(experiment)
+    parts = assemble_together(experiment)
     if parent is not None and not experiment.model.partial_weights:
         require_same_network(parent, parts)
-    folder = RunFolder.create(experiment.tracking.output_dir, experiment.name)
-    with hold_run(folder):
+    folder = from_main(lambda: RunFolder.create(experiment.tracking.output_dir, experiment.name))
+    with _held(folder):
+        choices = settle_process(experiment.training.threads, own_process)
+        if not is_main():
+            return _take_part(parts, folder, continued=False, callbacks=callbacks)
         save_experiment(experiment, folder.config)
         _write_manifest(parts, folder)
         if parent is not None:
             folder.record.update(parent=parent.to_dict())
             for line in (str(parent), *parent.notes):
                 say(line)
-        choices = settle_process(experiment.training.threads, own_process)
         return _run(parts, folder, choices, began_s, continued=False, say=say, progress=progress, callbacks=callbacks)
 
 
@@ -135,27 +140,77 @@ def resume(
         RunError: If ``run`` is no run folder, is still at work, is finished, or its data has changed.
         ConfigError: If a setting differs that cannot change.
     """
-    from maskwright.data.splits import read_manifest
-
     say = say or log.info
     began_s = time.monotonic()
-    folder = RunFolder.open(Path(run))
-    with hold_run(folder):
-        kept, changes = settled(folder, experiment or load_experiment([folder.config]))
-        require_more_to_do(folder, kept, changes)
-        choose_device(kept.training.device)  # one that is missing must not become the run's
+    folder = from_main(lambda: RunFolder.open(Path(run)))
+    with _held(folder):
+        plan = from_main(lambda: _plan_to_resume(folder, experiment))
+        kept, changes, split = plan.experiment, plan.changes, plan.split
+        choose_device(own_device(kept.training.device, available_devices()))  # a missing one must not become the run's
         silent = kept.model_copy(update={"tracking": kept.tracking.model_copy(update={"quiet": True})})
-        split = read_manifest(folder.splits) if folder.splits.is_file() else None  # killed before it was written
-        parts = assemble(silent if quiet else kept, split=split, check=lambda source: require_same_data(source, folder))
-        record = folder.record.begin_attempt()
+        check = partial(require_same_data, folder=folder) if is_main() else None
+        parts = assemble_together(silent if quiet else kept, split=split, check=check)
+        if not is_main():
+            settle_process(kept.training.threads or plan.threads, own_process)
+            return _take_part(parts, folder, continued=True, callbacks=callbacks)
+        folder.record.begin_attempt()
         for line in record_changes(folder, kept, changes):
             say(line)
             log.info("%s", line)
         if split is None:
             _write_manifest(parts, folder)
-        threads = kept.training.threads or record.get("process_choices", {}).get("threads")
-        choices = settle_process(threads, own_process)
+        choices = settle_process(kept.training.threads or plan.threads, own_process)
         return _run(parts, folder, choices, began_s, continued=True, say=say, progress=progress, callbacks=callbacks)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a run goes on: its settings, what they change, its split (None: not written yet), its threads."""
+
+    experiment: Experiment
+    changes: tuple[Change, ...]
+    split: Split | None
+    threads: int | None
+
+
+def _plan_to_resume(folder: RunFolder, experiment: Experiment | None) -> _Plan:
+    from maskwright.data.splits import read_manifest
+
+    kept, changes = settled(folder, experiment or load_experiment([folder.config]))
+    require_more_to_do(folder, kept, changes)
+    split = read_manifest(folder.splits) if folder.splits.is_file() else None  # killed before it was written
+    record = folder.record.load()
+    processes = int((record.get("processes") or {}).get("number", 1))
+    threads = record.get("process_choices", {}).get("threads") if processes == world_size() else None
+    return _Plan(kept, changes, split, threads)
+
+
+@contextmanager
+def _held(folder: RunFolder) -> Iterator[None]:
+    """The run is held by the process that writes it."""
+    with hold_run(folder) if is_main() else nullcontext():
+        yield
+
+
+def _take_part(parts: Parts, folder: RunFolder, *, continued: bool, callbacks: Sequence[Any]) -> TrainOutcome:
+    """The part in a run of a process that does not write it; step by step what :func:`_run` does."""
+    from maskwright.training.interrupt import StopAsked, stoppable
+
+    training = parts.experiment.training
+    try:
+        with stoppable():
+            device = choose_device(own_device(training.device, available_devices()))
+            seed_everything(training.seed)
+            parts = within_budget(parts, folder, 0.0, partial(build_trainer, folder=None, device=device), say=log.debug)
+            trainer, loaders = build_trainer(parts, folder, device, callbacks)
+            if continued:
+                trainer.resume()
+            result = trainer.train()
+    except StopAsked as stop:
+        return TrainOutcome(folder, False, stop.reason, None, None, None, ())
+    evaluation = None if result.stopped else _scored(parts, trainer, loaders, result, None).evaluation
+    told = result.stop_reason, result.best_score, result.best_epoch, evaluation
+    return TrainOutcome(folder, not result.stopped, *told, ())
 
 
 def _run(
@@ -180,7 +235,7 @@ def _run(
     with _log_file(folder.log), stoppable() as stopper, followed as watchers:
         record = folder.record
         try:
-            device = choose_device(experiment.training.device)
+            device = choose_device(own_device(experiment.training.device, available_devices()))
             precision = choose_precision(experiment.training.precision, device)
             seed_everything(experiment.training.seed)
             former = record.load()
@@ -188,17 +243,18 @@ def _run(
                 status="running",
                 environment=describe_environment(),
                 process_choices=process,
+                processes={"number": world_size(), "launch": launch_id()},
                 device=str(device),
                 precision=precision,
                 data=data_fingerprint(parts.source),
                 sites=parts.source.describe(),
             )
-            _introduce(parts, folder, device, precision, process, say)
+            introduce(parts, folder, device, precision, process, say)
             parts = within_budget(parts, folder, began_s, partial(build_trainer, folder=None, device=device), say=say)
             trainer, loaders = build_trainer(parts, folder, device, [*callbacks, *watchers])
             if continued:
-                say(_where_it_stands(trainer.resume(), folder))
-                _tell_precision(former.get("precision"), precision, say)
+                say(where_it_stands(trainer.resume(), folder))
+                tell_what_differs(former, precision, say)
             result = trainer.train()
             if result.stopped:
                 record.update(status="stopped", reason=result.stop_reason)
@@ -250,14 +306,14 @@ def build_trainer(
     experiment = parts.experiment
     train_loader, eval_loaders = loaders_of(parts, device)
     network = experiment.model
-    if folder is not None and any(folder.checkpoints.glob("checkpoint_*.pt")):
+    if folder is not None and from_main(lambda: any(folder.checkpoints.glob("checkpoint_*"))):
         network = network.bare()  # its weights come from the checkpoint; those it began with may be gone by now
-    elif folder is not None and (begun_from := folder.record.load().get("parent")) is not None:
+    elif folder is not None and is_main() and (begun_from := folder.record.load().get("parent")) is not None:
         require_unchanged(begun_from)
     model = parts.task.build_model(network, parts.source.in_channels, experiment.data.loader.batch_size)
     description = describe_model(parts)
     pages: list[Any] = []
-    if folder is not None:
+    if folder is not None and is_main():
         pages = [
             BestModel(folder.model, description),
             Samples(folder.samples, parts),
@@ -291,18 +347,12 @@ def _finish(
     began_s: float,
 ) -> TrainOutcome:
     from maskwright.checkpoints import save_model
-    from maskwright.tasks import task_from_dict
     from maskwright.workflows.run_pages import write_final_report
 
-    experiment = parts.experiment
     if result.best_epoch is None:
         log.warning("%s never had a value, so the weights of the last epoch are kept.", trainer.monitor.name)
-    model = trainer.last_model() if result.best_epoch is None else trainer.best_model()
-    model = model.to(trainer.state.device)
-    parts = replace(parts, task=task_from_dict(parts.task.to_dict()))  # from here on nothing is trained
-    heights = parts.heights_m
-    point = find_operating_point(model, parts.task, loaders[1]["val"], heights, experiment.metrics)
-    evaluation = _evaluated(parts, model, loaders[1]["test"], point, heights, progress)
+    scored = _scored(parts, trainer, loaders, result, progress)
+    parts, model, point, evaluation = scored.parts, scored.model, scored.point, scored.evaluation
     scores: dict[str, Any] = {trainer.monitor.name: result.best_score}
     if evaluation is not None:
         scores["test"] = _named_scores(evaluation)
@@ -320,6 +370,36 @@ def _finish(
     )
     log.info("%s", "\n".join(lines))
     return TrainOutcome(folder, True, result.stop_reason, result.best_score, result.best_epoch, evaluation, lines)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """The model a run came to, where its probabilities are cut, and its numbers; ``parts`` to score, not to train."""
+
+    parts: Parts
+    model: nn.Module
+    point: OperatingPoint
+    evaluation: Evaluation | None
+
+
+def _scored(
+    parts: Parts,
+    trainer: Trainer,
+    loaders: tuple[TrainLoader, dict[str, EvalLoader]],
+    result: TrainResult,
+    progress: Progress | None,
+) -> _Scored:
+    """The final numbers; several processes divide the work."""
+    from maskwright.tasks import task_from_dict
+
+    model = trainer.last_model() if result.best_epoch is None or not is_main() else trainer.best_model()
+    if world_size() > 1:
+        model.load_state_dict(from_main(model.state_dict))
+    model = model.to(trainer.state.device)
+    parts = replace(parts, task=task_from_dict(parts.task.to_dict()))  # from here on nothing is trained
+    heights, metrics = parts.heights_m, parts.experiment.metrics
+    point = from_main(lambda: find_operating_point(model, parts.task, loaders[1]["val"], heights, metrics))
+    return _Scored(parts, model, point, _evaluated(parts, model, loaders[1]["test"], point, heights, progress))
 
 
 def _evaluated(
@@ -379,52 +459,8 @@ def _stopped_outside(folder: RunFolder, reason: str, result: TrainResult | None)
     return TrainOutcome(folder, False, reason, score, epoch, None, lines)
 
 
-def _tell_precision(was: str | None, now: str, say: Say) -> None:
-    if was is not None and was != now:
-        line = f"The run was computed in {was} and goes on in {now}: not bit for bit as it would have been."
-        say(line)
-        log.warning("%s", line)
-
-
-def _where_it_stands(record: CheckpointRecord | None, folder: RunFolder) -> str:
-    if record is None:
-        return f"{folder.path.name} has not saved anything yet and starts from the beginning."
-    place = f"epoch {record.epoch}, batch {record.position}, step {record.global_step}"
-    return f"Continuing {folder.path.name} behind {place}."
-
-
 def _number(score: float | None) -> str:
     return "-" if score is None else f"{score:.3f}"
-
-
-def _introduce(parts: Parts, folder: RunFolder, device: Any, precision: str, process: dict[str, Any], say: Say) -> None:
-    for note in parts.notes:
-        say(note)
-        log.warning("%s", note)
-    lines = [
-        parts.split_summary(),
-        *_what_is_learned(parts),
-        f"Device {device}, {precision}, {process.get('threads')} threads. Run folder {folder.path}",
-    ]
-    for line in lines:
-        say(line)
-        log.info("%s", line)
-
-
-def _what_is_learned(parts: Parts) -> list[str]:
-    """The task in a line, and how common its classes are in each part."""
-    task = parts.task
-    if parts.experiment.data.kind == "height_rasters":
-        sizes = sorted({round(scene.grid.pixel_size_m, 3) for scene in parts.source.scenes})
-        heights = ", ".join(f"{height:g}" for height in task.heights_m)
-        what = f"height_gaps at {heights} m" if heights else "height in metres"
-        return [f"Pixel size {', '.join(f'{size:g}' for size in sizes)} m; {what}."]
-    bands = f"{parts.images.in_channels} bands of {parts.images.dtype}"
-    lines = [f"{len(parts.source.scenes)} images, {bands}; {task.kind}: {', '.join(task.columns)}."]
-    for part, shares in parts.balance.items():
-        each = ", ".join(f"{name} {share:.2%}" for name, share in zip(task.columns, shares, strict=True))
-        lines.append(f"{part}: {each} of the pixels.")
-    return lines
 
 
 def _write_manifest(parts: Parts, folder: RunFolder) -> None:
