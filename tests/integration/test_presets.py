@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from maskwright.cli.main import main
-from maskwright.config import load_experiment, presets
+from maskwright.config import OBJECTS, load_experiment, presets
 from maskwright.data.synthetic import write_forest
 from maskwright.data.synthetic_images import write_pictures
+from maskwright.data.synthetic_trees import make_trees, write_trees
 from maskwright.tracking.folder import find_runs
 
 SMALL = {
@@ -39,21 +40,41 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pictures(tmp_path_factory.mktemp("photographs"), "cracks", 8, size_px=96)
 
 
-def small(preset: str, rasters: Path, photographs: Path) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Invented agroforests: outlines in a COCO file, and stems as points."""
+    folder = write_trees(tmp_path_factory.mktemp("trees"), 6, size_px=96, difficulty="hard")
+    (folder / "points").mkdir()
+    for seed in range(6):
+        rows = [f"{tree.x - 0.5},{tree.y - 0.5}" for tree in make_trees(96, seed, "hard").trees]
+        (folder / "points" / f"trees_{seed:04d}.csv").write_text("\n".join(["x,y", *rows]), encoding="utf-8")
+    return folder
+
+
+def small(preset: str, rasters: Path, photographs: Path, trees: Path) -> dict[str, str]:
     """What makes the preset small, and the data it needs."""
     experiment = load_experiment(f"preset:{preset}", [f"data.folder={rasters}"])
-    of_images = experiment.data.kind == "images"
-    settings = {**SMALL, "data.folder": str(photographs if of_images else rasters)}
-    settings |= SMALL_ECOSYSTEM if experiment.model.kind == "smp" else SMALL_NETWORK
+    of_images, of_trees = experiment.data.kind == "images", experiment.task.kind in OBJECTS
+    settings = {**SMALL, "data.folder": str(trees if of_trees else photographs if of_images else rasters)}
+    settings |= SMALL_ECOSYSTEM if "smp" in experiment.model.kind else SMALL_NETWORK
+    if of_trees:
+        settings |= {"data.loader.workers": "0", "data.images": str(trees / "images")}
     settings |= SMALL_PHOTOS if of_images else HEIGHTS
     if of_images and experiment.data.resize_px is not None:
         settings["data.resize_px"] = "[64, 64]"
     return settings
 
 
-@pytest.mark.parametrize("preset", sorted(presets()))
-def test_a_preset_needs_nothing_but_the_data(preset: str, rasters: Path, photographs: Path, tmp_path: Path):
-    settings = small(preset, rasters, photographs) | {"tracking.output_dir": str(tmp_path), "name": preset}
+SLOW = ("cabruca", "neon_boxes")  # alike in kind to cabruca_light
+
+
+@pytest.mark.parametrize(
+    "preset", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in sorted(presets())]
+)
+def test_a_preset_needs_nothing_but_the_data(
+    preset: str, rasters: Path, photographs: Path, trees: Path, tmp_path: Path
+):
+    settings = small(preset, rasters, photographs, trees) | {"tracking.output_dir": str(tmp_path), "name": preset}
     words = [word for path, value in settings.items() for word in ("--set", f"{path}={value}")]
     assert main(["train", f"preset:{preset}", *words]) == 0
     (run,) = find_runs(tmp_path)

@@ -286,7 +286,8 @@ def test_the_run_folder_is_complete_after_the_first_epoch(tmp_path: Path) -> Non
     names = {path.name for path in folder.checkpoints.iterdir()}
     assert {"manifest.json", "checkpoint_epoch_0001.pt", "checkpoint_latest.pt", "checkpoint_best.pt"} <= names
     kinds = [row["kind"] for row in read_events(folder.events)]
-    assert kinds == ["train_begin", "step", "step", "step", "epoch", "checkpoint", "train_end"]
+    an_epoch = ["epoch_begin", "step", "step", "step", "validation", "validation", "epoch"]
+    assert kinds == ["train_begin", *an_epoch, "checkpoint", "train_end"]
     content = torch.load(folder.checkpoints / "checkpoint_latest.pt", weights_only=True)
     assert content["state"]["description"]["in_channels"] == 1
     assert "torch" in content["state"]["description"]["versions"]

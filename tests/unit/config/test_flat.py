@@ -6,8 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maskwright.config import AdamConfig, Experiment, HeightRastersData, PlateauSchedule, StepSchedule, explain
-from maskwright.config.flat import FLAT_NAMES, from_flat
+from maskwright.config import (
+    AdamConfig,
+    CombinedLossConfig,
+    Experiment,
+    HeightRastersData,
+    ImagesData,
+    PlateauSchedule,
+    StepSchedule,
+    explain,
+)
+from maskwright.config.flat import FLAT_NAMES, flat_settings, from_flat
 from maskwright.errors import ConfigError
 
 
@@ -201,7 +210,7 @@ def test_the_one_alpha_of_the_old_focal_dice_loss_also_weighs_the_classes() -> N
 
 
 def test_losses_and_networks_that_do_not_exist_are_refused() -> None:
-    assert "its terms are bce, dice, focal" in faults(loss="IoU")[0]
+    assert "its terms are bce, dice, focal, iou" in faults(loss="wishful")[0]
     assert "its networks are attention_unet, deeplabv3plus" in faults(architecture="FPN")[0]
     assert convert(model_name="unet_film").model.kind == "film_unet"
     assert convert(model_name="UNet").model.kind == "unet"
@@ -244,6 +253,28 @@ def test_no_augmentation_is_no_augmentation() -> None:
 
 def test_tiles_are_square() -> None:
     assert "tiles are square" in faults(image_width=512, image_height=256)[0]
+
+
+def test_photographs_become_whole_tiles_of_any_size() -> None:
+    data = convert(images_dir="/pictures", image_width=512, image_height=256).data
+    assert isinstance(data, ImagesData)
+    assert (data.resize_px, data.tiles.size_px) == ((256, 512), 512)
+    assert convert(image_width=512).data.tiles.size_px == 512
+
+
+def test_the_loss_of_overlap_is_one_of_the_terms() -> None:
+    loss = convert(loss="IoU", images_dir="/pictures").loss
+    assert isinstance(loss, CombinedLossConfig)
+    assert {name: weight for name, weight in loss.terms.items() if weight} == {"jaccard": 1.0}
+
+
+def test_settings_are_given_without_asking_whether_they_make_an_experiment() -> None:
+    assert flat_settings({"num_epochs": 0, "optimizer": "Adam"}) == {
+        "training.epochs": 0,
+        "optim.optimizer.kind": "adam",
+    }
+    with pytest.raises(ConfigError, match="Did you mean num_epochs"):
+        flat_settings({"num_epoch": 3})
 
 
 def test_an_unknown_name_is_refused_with_a_suggestion() -> None:

@@ -25,6 +25,8 @@ def test_every_preset_leaves_the_place_of_the_data_open(name: str) -> None:
 def test_the_tiers_and_recipes_are_there_and_described() -> None:
     known = presets()
     assert list(known) == [
+        "cabruca",
+        "cabruca_light",
         "coronary_document",
         "defects",
         "defects_document",
@@ -32,6 +34,8 @@ def test_the_tiers_and_recipes_are_there_and_described() -> None:
         "forestgaps_method",
         "light",
         "minimal",
+        "naip_points",
+        "neon_boxes",
         "production",
         "quick",
         "vessels_cracks",
@@ -54,7 +58,23 @@ def test_the_tiers_have_the_documented_lengths(tmp_path: Path) -> None:
         "defects": 60,
         "defects_document": 50,
         "vessels_cracks": 60,
+        "cabruca": 100,
+        "cabruca_light": 50,
+        "naip_points": 60,
+        "neon_boxes": 60,
     }
+
+
+def test_the_recipes_of_the_cabruca_document_are_said(tmp_path: Path) -> None:
+    standard, light = (
+        load_experiment(f"preset:{name}", [f"data.folder={tmp_path}"]) for name in ("cabruca", "cabruca_light")
+    )
+    for experiment, size_px, batch_size, weights in ((standard, 512, 4, 0.5), (light, 256, 2, 0.3)):
+        assert (experiment.task.kind, experiment.data.tiles.size_px) == ("agroforestry", size_px)
+        assert experiment.data.loader.batch_size == batch_size
+        assert experiment.loss.terms == {"instance": 1, "semantic": 1, "crown": weights, "density": weights}
+    assert (standard.optim.schedule.eta_min, light.optim.schedule.patience) == (1e-7, 5)
+    assert (standard.training.accumulate, light.training.accumulate) == (2, 4)
 
 
 def test_the_default_recipe_of_the_forest_document_is_said(tmp_path: Path) -> None:

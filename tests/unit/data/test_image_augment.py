@@ -246,6 +246,9 @@ def test_boxes_follow_their_masks(chosen: Draw) -> None:
 class Objects:
     boxes: np.ndarray
 
+    def moved(self, draw: Draw) -> Objects:
+        return Objects(move_boxes(self.boxes, draw, (PX, PX)))
+
 
 def test_instances_of_a_batch_are_moved_with_it() -> None:
     batch = batch_of(size=2)

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from maskwright.pictures import height_colors, hex_color, series_colors
-from maskwright.pictures.colors import CATEGORICAL, RGB
+from maskwright.pictures.colors import CATEGORICAL, RGB, class_colors
 
 
 def luminance(color: RGB) -> float:
@@ -39,3 +39,11 @@ def test_more_series_than_colours_begin_again() -> None:
 
 def test_colours_are_written_for_the_web() -> None:
     assert hex_color((0, 15, 255)) == "#000fff"
+
+
+def test_classes_have_colours_of_their_own_and_the_background_is_black() -> None:
+    assert class_colors(3, has_background=True) == [(0, 0, 0), *CATEGORICAL[:2]]
+    assert class_colors(2, has_background=False) == list(CATEGORICAL[:2])
+    many = class_colors(40, has_background=True)
+    assert len(set(many)) == 40
+    assert all(0 <= part <= 255 for color in many for part in color)

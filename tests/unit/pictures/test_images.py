@@ -16,6 +16,7 @@ from maskwright.pictures import (
     overlay_heights,
     overlay_mask,
     shade,
+    stretched,
 )
 
 NOT_MEASURED = [246, 245, 242]
@@ -176,3 +177,19 @@ def test_a_long_legend_is_wrapped() -> None:
 
     assert one.width == many.width == 200
     assert many.height > one.height
+
+
+def test_bytes_are_shown_as_they_are_and_what_does_not_count_is_grey() -> None:
+    values = np.array([[[10, 20]], [[30, 40]], [[50, 60]]], np.uint8)
+    rgb = stretched(values, np.array([[True, False]]))
+    assert rgb.tolist() == [[[10, 30, 50], [200, 200, 200]]]
+
+
+def test_other_values_are_stretched_over_what_counts_and_one_band_is_grey() -> None:
+    values = np.append(np.linspace(1000, 2000, 101), 60000).astype(np.uint16)[None, None]
+    valid = np.ones((1, 102), np.bool_)
+    valid[0, -1] = False
+    rgb = stretched(values, valid)[0]
+    assert rgb[0].tolist() == [0, 0, 0]
+    assert rgb[50].tolist() == [128, 128, 128]
+    assert rgb[100].tolist() == [255, 255, 255]

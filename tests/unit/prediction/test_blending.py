@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from maskwright.prediction.blending import BLENDS, RingBuffer, WindowAxis, plan_axis
+from maskwright.prediction.blending import BLENDS, RingBuffer, WindowAxis, plan_axis, undivided
 
 SIZES = [(1, 16), (15, 16), (16, 16), (17, 16), (40, 16), (100, 32), (129, 64)]
 
@@ -115,3 +115,16 @@ def test_the_buffer_is_as_high_as_a_window_whatever_the_raster() -> None:
         rows, cols = plan_axis(length, 64, 0.5, "hann"), plan_axis(300, 64, 0.5, "hann")
         shapes.add(RingBuffer(3, rows.tile_px, cols.length).shape)
     assert shapes == {(3, 64, 300)}
+
+
+@pytest.mark.parametrize(("length", "overlap"), [(200, 0.5), (130, 0.25), (64, 0.5), (40, 0.5), (333, 0.0)])
+def test_undivided_windows_share_no_pixel_and_leave_none_out(length: int, overlap: float) -> None:
+    axis = plan_axis(length, 64, overlap, "hann")
+    whole = undivided(axis)
+    total = np.zeros(length)
+    for start, weight, blended in zip(whole.starts, whole.weights, axis.weights, strict=True):
+        assert set(np.unique(weight)) <= {0.0, 1.0}
+        assert (blended[weight == 1] > 0).all()
+        assert (np.diff(weight) != 0).sum() <= 2  # one piece
+        total[start : start + len(weight)] += weight
+    assert (total == 1).all()

@@ -50,12 +50,12 @@ def _heights(path: Path, height: int, block_rows: int) -> HeightFile:
     return open_heights(path)
 
 
-def test_the_cache_grows_with_blocks_and_heights_but_not_with_the_raster(tmp_path: Path) -> None:
+def test_the_cache_grows_with_blocks_and_files_but_not_with_the_raster(tmp_path: Path) -> None:
     small, tall = _heights(tmp_path / "a.tif", 64, 16), _heights(tmp_path / "b.tif", 6400, 16)
     one_block = _heights(tmp_path / "c.tif", 6400, 6400)
-    assert cache_bytes([small], 1) == cache_bytes([tall], 1)
-    assert cache_bytes([tall], 3) - cache_bytes([tall], 1) == 2 * 100 * 512 * 4
-    assert cache_bytes([one_block], 1) >= 100 * 6400 * 8
+    assert cache_bytes([small]) == cache_bytes([tall])
+    assert cache_bytes([tall, tall]) - cache_bytes([tall]) == 100 * 16 * 8
+    assert cache_bytes([one_block]) >= 100 * 6400 * 8
 
 
 @pytest.mark.parametrize(

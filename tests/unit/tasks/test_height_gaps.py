@@ -158,8 +158,8 @@ def test_the_description_brings_the_task_back() -> None:
 
 
 def test_a_description_of_an_unknown_task_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"task 'instances', unknown here\. Known: binary, height, "):
-        task_from_dict({"kind": "instances"})
+    with pytest.raises(ModelError, match=r"task 'panoptic', unknown here\. Known: binary, height, "):
+        task_from_dict({"kind": "panoptic"})
 
 
 def test_directions_of_scores_are_known() -> None:
