@@ -39,9 +39,9 @@ def test_an_optional_setting_says_so() -> None:
 
 
 def test_words_are_choices() -> None:
-    spec = SPECS["loss.weights"]
-    assert (spec.type, spec.choices, spec.default) == ("choice", ("strict", "normalize", "raw"), "strict")
-    assert spec.values == "one of strict, normalize, raw"
+    spec = SPECS["loss.dice_reduction"]
+    assert (spec.type, spec.choices, spec.default) == ("choice", ("sample", "batch"), "sample")
+    assert spec.values == "one of sample, batch"
 
 
 def test_words_beside_numbers_or_paths_are_told() -> None:
@@ -82,7 +82,7 @@ def test_kinds_are_a_choice_and_their_own_settings_say_when_they_exist() -> None
     assert SPECS["model.components"].when == "model.kind = height_cdf"
     assert SPECS["model.film_hidden"].when.startswith("model.kind = film_unet or model.kind = ")
     assert SPECS["model.kind"].when == ""
-    assert SPECS["model.decoder"].when == "model.kind = smp or model.kind = smp_film"
+    assert SPECS["model.decoder"].when == "model.kind = smp or model.kind = smp_film or model.kind = multitask_smp"
     assert SPECS["optim.schedule.pct_start"].when == "optim.schedule.kind = onecycle"
 
 
@@ -149,7 +149,7 @@ def test_an_unknown_or_ambiguous_name_is_refused_with_help() -> None:
         (
             "zzz",
             "Known settings here: name, task, data, model, loss, optim, training, callbacks, checkpoints, metrics, "
-            "tracking, prediction, stages, pseudo_labels.",
+            "tracking, prediction, stages, pseudo_labels, tune.",
         ),
     ],
 )

@@ -184,7 +184,7 @@ def test_a_misspelt_task_is_told_once_and_not_as_faults_of_the_data(tmp_path: Pa
 def test_faults_of_images_have_lines_and_suggestions(tmp_path: Path) -> None:
     text = (
         "name: a\ntask: {kind: binary}\ndata:\n  folder: x\n  tiels: {size_px: 64}\n  sites: []\n"
-        "  labels:\n    kind: coco\n    fiel: a.json\n"
+        "  labels:\n    kind: vectors\n    fiel: a.gpkg\n"
     )
     path = write(tmp_path, "a.yaml", text)
     told = faults(path)
@@ -205,7 +205,8 @@ def test_faults_of_images_have_lines_and_suggestions(tmp_path: Path) -> None:
         (
             {"task": HeightGapsTask(), "data": {"kind": "images", "folder": "x"}},
             "data.kind: task.kind height_gaps learns from height_rasters, not from images (Experiment). "
-            "Set data.kind: height_rasters, or one of binary, multiclass, multilabel as task.kind.",
+            "Set data.kind: height_rasters, or one of binary, multiclass, multilabel, "
+            "instances, agroforestry as task.kind.",
         ),
         (
             {"task": BinaryTask(), "data": {"kind": "height_rasters", "folder": "x"}},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,12 +20,6 @@ from maskwright.tracking import ControlFolder, EventLog, RunFolder
 from maskwright.tracking.shelf import RunSummary
 
 from ..conftest import RESOURCES, make_run
-
-
-@pytest.fixture(autouse=True)
-def _our_own_main_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The harness puts its script in the place of ``__main__``, which a process started later would run again."""
-    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 def page(folder: Path, name: str | None, *, read_only: bool = False) -> AppTest:

@@ -158,7 +158,7 @@ def test_the_description_brings_the_task_back() -> None:
 
 
 def test_a_description_of_an_unknown_task_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"task 'panoptic', unknown here\. Known: binary, height, "):
+    with pytest.raises(ModelError, match=r"task 'panoptic', unknown here\. Known: agroforestry, binary, height, "):
         task_from_dict({"kind": "panoptic"})
 
 
