@@ -201,7 +201,8 @@ def _yaml(value: object) -> str:
 def _ask_to_end(process: subprocess.Popen[bytes]) -> None:
     """As Ctrl-C does where there is such a thing, so that it tidies up."""
     if os.name == "posix":
-        process.send_signal(signal.SIGINT)
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as in the background of a shell; it is inherited
+        process.send_signal(signal.SIGTERM if ignored else signal.SIGINT)
     else:
         process.terminate()
 
