@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
+import sys
 from pathlib import Path
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -11,6 +14,37 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import pytest  # noqa: E402  the threads must be settled first
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def _why_no_window() -> str:
+    """What keeps Qt from being loaded here; empty if nothing does."""
+    missing = [name for name in ("PySide6", "pyqtgraph", "pytestqt") if importlib.util.find_spec(name) is None]
+    if missing:
+        return f"{' and '.join(missing)} not installed (extra desktop, package pytest-qt)"
+    try:
+        for module in ("PySide6.QtWidgets", "PySide6.QtTest"):
+            importlib.import_module(module)
+    except ImportError as error:
+        return f"Qt cannot be loaded: {error} (apt install libegl1 libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1)"
+    return ""
+
+
+NO_WINDOW = _why_no_window()
+# pytest-qt ends the whole run where Qt cannot be loaded; pyproject.toml keeps it from loading itself
+pytest_plugins = [] if NO_WINDOW or "pytestqt.plugin" in sys.modules else ["pytestqt.plugin"]
+
+
+class _Unseen(pytest.Module):
+    """A module of tests that need Qt where there is none."""
+
+    def collect(self) -> list[pytest.Item | pytest.Collector]:
+        pytest.skip(NO_WINDOW, allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    """Tests of the desktop window are skipped, with the reason, where Qt cannot be loaded."""
+    needs_qt = module_path.parent.name == "desktop" or module_path.match("integration/test_desktop_*")
+    return _Unseen.from_parent(parent, path=module_path) if NO_WINDOW and needs_qt else None
 
 
 @pytest.fixture(autouse=True)

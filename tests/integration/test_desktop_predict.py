@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from maskwright.config.model import FilmUNetConfig, UNetConfig
 from maskwright.data.band_normalise import BandNormaliser
 from maskwright.data.normalise import MetresNormaliser
 from maskwright.data.sources.image_file import ImageFormat
+from maskwright.desktop.inference_thread import InferenceConfig, command_of
 from maskwright.desktop.predict_dialog import PredictDialog
 from maskwright.models import build_model
 from maskwright.tasks.binary import Binary
 from maskwright.tasks.height_gaps import HeightGaps
 
-LONG_MS = 120_000
+LONG_MS = 900_000
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +114,7 @@ def test_a_file_dropped_on_the_window_shows_its_overlay(qtbot: Any, model: Path,
     assert "would be replaced. Name another folder, or tick Replace files of an" in dialog.fault.text()
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_to_is_said_in_a_sentence(
     qtbot: Any, model: Path, photographs: Path, tmp_path: Path
 ) -> None:
@@ -127,6 +130,7 @@ def test_a_folder_that_cannot_be_written_to_is_said_in_a_sentence(
     assert "Traceback" not in dialog.fault.text()
 
 
+@pytest.mark.slow
 def test_gaps_at_the_heights_that_were_written_are_shown_on_the_relief(qtbot: Any, tmp_path: Path) -> None:
     torch.manual_seed(1)
     section = FilmUNetConfig(base_channels=4, depth=2)
@@ -172,3 +176,18 @@ def test_gaps_at_the_heights_that_were_written_are_shown_on_the_relief(qtbot: An
         for row, col in ((3, 4), (35, 45), (69, 89), (50, 10), (20, 70)):
             if abs(probs[band, row, col] - cut) > 0.01:
                 assert dialog.picture.layer_at(name, col, row) == (probs[band, row, col] > cut)
+
+
+@pytest.mark.slow
+def test_a_prediction_whose_window_was_killed_ends_by_itself(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(200):
+        Image.new("RGB", (50, 40)).save(tmp_path / "photos" / f"{number:03d}.png")
+    config = InferenceConfig(model, [tmp_path / "photos"], tmp_path / "out")
+    process = subprocess.Popen(command_of(config), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None
+    while b'"result"' not in process.stdout.readline():
+        assert process.poll() is None
+    process.stdout.close()  # as the death of the other side does
+    assert process.wait() != 0
+    assert len(list((tmp_path / "out").glob("*_mask.png"))) < 200

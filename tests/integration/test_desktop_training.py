@@ -24,8 +24,9 @@ keep_alive()
 from maskwright.desktop import TrainConfigDialog, TrainingThread  # noqa: E402
 from maskwright.desktop.checking import DataCheck  # noqa: E402
 from maskwright.desktop.document_fields import DATA, MODEL, TRAINING, initial_settings  # noqa: E402
+from maskwright.desktop.monitoring import MonitoringTab  # noqa: E402
 
-PATIENCE_MS = 300_000
+PATIENCE_MS = 900_000
 CHOICES = [
     (entry.label.replace("&", ""), option.label) for entry in (*MODEL, *TRAINING, *DATA) for option in entry.options
 ]
@@ -185,6 +186,48 @@ def test_stop_ends_within_a_batch_with_the_state_saved_and_the_run_goes_on(
     with qtbot.waitSignal(again.training_completed, timeout=PATIENCE_MS):
         again.stop()
     qtbot.waitUntil(again.isFinished, timeout=PATIENCE_MS)
+
+
+@pytest.mark.slow
+def test_a_training_pauses_and_goes_on(qtbot: Any, pictures: Path, tmp_path: Path) -> None:
+    thread = TrainingThread(small(pictures, tmp_path, training__epochs=500))
+    at_work(qtbot, thread)
+    assert thread.run_folder is not None
+    run, tab = RunFolder(thread.run_folder), MonitoringTab()
+    qtbot.addWidget(tab)
+    tab.show()
+    tab.follow(run.path)
+
+    def steps() -> int:
+        return sum(row["kind"] == "step" for row in read_events(run.events))
+
+    qtbot.waitUntil(tab.pause.isEnabled, timeout=PATIENCE_MS)
+    tab.pause.click()
+    qtbot.waitUntil(lambda: tab.status.text().startswith("paused"), timeout=PATIENCE_MS)
+    waiting = steps()
+    qtbot.wait(500)
+    assert steps() == waiting
+    tab.pause.click()
+    qtbot.waitUntil(lambda: steps() > waiting, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: tab.status.text().startswith("running"), timeout=PATIENCE_MS)
+    with qtbot.waitSignal(thread.training_completed, timeout=PATIENCE_MS):
+        thread.stop()
+    qtbot.waitUntil(thread.isFinished, timeout=PATIENCE_MS)
+
+
+@pytest.mark.slow
+def test_an_older_checkpoint_begins_a_new_run_with_its_weights(qtbot: Any, pictures: Path, tmp_path: Path) -> None:
+    kept = {"checkpoints__strategy": "all", "training__epochs": 2}
+    first = ended(qtbot, TrainingThread(small(pictures, tmp_path, **kept)))
+    old = RunFolder(Path(first.of("training_completed")[0][0]["run"]))
+    oldest = read_manifest(old.manifest).records[0]
+    again = ended(qtbot, TrainingThread.resume(old.checkpoints / oldest.file))
+    assert again.of("training_failed") == []
+    assert [given[0] for given in again.of("epoch_started")] == [1, 2]
+    new = RunFolder(Path(again.of("training_completed")[0][0]["run"]))
+    assert new.path.name.startswith(f"training_from_{Path(oldest.file).stem}_")
+    assert new.path.parent == old.path.parent
+    assert oldest.file in str(new.record.load())  # where its weights came from
 
 
 @pytest.mark.slow

@@ -117,7 +117,9 @@ class _Choice(Editor):
         text = self.box.currentText()
         if text == _UNSET and self.spec.optional:
             return None
-        return text if not self.box.isEditable() or text in self.spec.choices else value_from_text(self.spec, text)
+        if self.box.isEditable() and text not in self.spec.choices:
+            return value_from_text(self.spec, text)
+        return int(text) if text.isdecimal() else text  # of 1, 2 and 4, say
 
     def _typed(self) -> None:
         _tell(self)

@@ -16,7 +16,7 @@ from maskwright.files import TEMPORARY_SUFFIX
 from maskwright.tracking import EventTail, Manifest, RunFolder, read_history, read_manifest
 from maskwright.tracking.processes import Started
 
-__all__ = ["NewRun", "RunTail", "error_in", "outcome_of", "why_it_ended"]
+__all__ = ["NewRun", "RunTail", "error_in", "outcome_of", "starts_anew", "why_it_ended"]
 
 _ERROR_NAME = re.compile(r"^(?:[A-Za-z_]\w*Error|StopAsked): ")
 
@@ -109,6 +109,19 @@ def outcome_of(folder: RunFolder) -> dict[str, Any]:
         "best_epoch": None if best is None else best.epoch,
         "elapsed_time": sum(_number(entry.get("elapsed_s")) or 0.0 for entry in history),
     }
+
+
+def starts_anew(folder: RunFolder, wanted: Path) -> bool:
+    """Whether going on from here is a new run with these weights: an older checkpoint, or a run that is finished.
+
+    Args:
+        folder: The run.
+        wanted: Its folder, or a checkpoint in it.
+    """
+    if wanted.suffix != ".pt":
+        return False
+    latest = _manifest(folder).latest
+    return folder.record.status() == "finished" or latest is None or latest.file != wanted.name
 
 
 def why_it_ended(folder: RunFolder, started: Started | None) -> str:

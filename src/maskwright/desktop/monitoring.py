@@ -32,7 +32,7 @@ from PySide6.QtWidgets import (
 from maskwright.desktop.jobs import Job, run_job
 from maskwright.desktop.pictures_view import PictureView, load_picture
 from maskwright.desktop.watching import CheckpointRow, RunView, RunWatch
-from maskwright.tracking import RunFolder
+from maskwright.tracking import ControlFolder, RunFolder
 
 if TYPE_CHECKING:
     from maskwright.desktop.plots import CurvePlot
@@ -64,6 +64,7 @@ class MonitoringTab(QWidget):
         self._view: RunView | None = None
         self._rows: tuple[CheckpointRow, ...] = ()
         self._wanted_chart = ""  # once a person chose one
+        self._asked_to_pause: bool | None = None  # until the training has obeyed
         self._job: Job[Any] | None = None
         self._plots: tuple[CurvePlot, CurvePlot] | None = None
         self._timer = QTimer(self)
@@ -88,7 +89,7 @@ class MonitoringTab(QWidget):
         if self._job is not None:
             self._job.cancel()
         self._watch = None if run is None else RunWatch(Path(run))
-        self._view = None
+        self._view = self._asked_to_pause = None
         self.log.clear()
         self._show_empty(_NOTHING if run is None else f"Reading {run} ...")
         if run is not None:
@@ -133,7 +134,7 @@ class MonitoringTab(QWidget):
 
     def _plot_area(self) -> QWidget:
         self._area = QSplitter(Qt.Orientation.Horizontal, self)
-        self._area.setMinimumHeight(160)
+        self._area.setMinimumHeight(12 * self.fontMetrics().height())
         right = QWidget(self)
         self._right = QVBoxLayout(right)
         self._right.setContentsMargins(0, 0, 0, 0)
@@ -187,10 +188,10 @@ class MonitoringTab(QWidget):
         self.checkpoints.setTabKeyNavigation(False)
         self.checkpoints.setAccessibleName("Checkpoints")
         self.checkpoints.itemSelectionChanged.connect(self._allow_resume)
-        self.resume = QPushButton("Res&ume from here", page)
+        self.resume = QPushButton("Resume from &here", page)
         self.resume.setToolTip(
-            "Continue training from the chosen checkpoint: from the newest one the run goes on exactly where it was, "
-            "from an older one a new run begins with its weights."
+            "Continue training from the chosen checkpoint: from the newest one the run goes on exactly where it was; "
+            "from an older one, or if the run is finished, a new run begins with its weights."
         )
         self.resume.clicked.connect(self._ask_resume)
         layout.addWidget(self.checkpoints, 1)
@@ -199,11 +200,14 @@ class MonitoringTab(QWidget):
 
     def _buttons(self) -> QHBoxLayout:
         row = QHBoxLayout()
+        self.pause = QPushButton("Pa&use", self)
+        self.pause.setToolTip("The training waits after its present batch, in memory, until it is told to continue.")
+        self.pause.clicked.connect(self._ask_to_pause)
         self.open_folder = QPushButton("Open &folder", self)
         self.open_folder.clicked.connect(lambda: self._open(lambda run: run.path))
         self.open_report = QPushButton("Open rep&ort", self)
         self.open_report.clicked.connect(lambda: self._open(lambda run: run.report))
-        for button in (self.open_folder, self.open_report):
+        for button in (self.pause, self.open_folder, self.open_report):
             button.setAutoDefault(False)
             row.addWidget(button)
         self.resume.setAutoDefault(False)
@@ -213,11 +217,13 @@ class MonitoringTab(QWidget):
     def _put_plots(self, module: Any) -> None:
         """The plots, once what draws them has been loaded."""
         loss = module.CurvePlot("Loss", "epoch", self)
-        chart = module.CurvePlot("", "epoch", self, legend_below=True)
+        chart = module.CurvePlot("", "epoch", self)
         self._plots = loss, chart
         self._area.insertWidget(0, loss)
         self._right.addWidget(chart, 1)
         self._area.setSizes([1000, 1000])
+        for before, after in ((loss.names, self.chart_choice), (self.chart_choice, chart.names)):
+            QWidget.setTabOrder(before, after)
         if self._view is not None:
             self._draw(self._view, None)
 
@@ -243,6 +249,7 @@ class MonitoringTab(QWidget):
         _set_bar(self.total_bar, self.total_left, view.total_share, view.total_text)
         self.open_folder.setEnabled(view.exists)
         self.open_report.setEnabled(view.has_report)
+        self._allow_pause()
         if view.log:
             self.log.appendPlainText(view.log.rstrip("\n"))
         self._draw(view, before)
@@ -270,8 +277,40 @@ class MonitoringTab(QWidget):
         self.open_folder.setEnabled(False)
         self.open_report.setEnabled(False)
         self._allow_resume()
+        self._allow_pause()
         for plot in self._plots or ():
             plot.set_lines(())
+
+    # --- pausing ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _is_paused(self) -> bool:
+        return self._view is not None and self._view.status == "paused"
+
+    def _allow_pause(self) -> None:
+        if self._asked_to_pause is self._is_paused:
+            self._asked_to_pause = None  # it has obeyed
+        at_work = self._view is not None and self._view.alive
+        self.pause.setText("Contin&ue" if self._is_paused else "Pa&use")
+        self.pause.setEnabled(at_work and self._asked_to_pause is None)
+
+    def _ask_to_pause(self) -> None:
+        if self.run is None:
+            return
+        self._asked_to_pause = not self._is_paused
+        self.pause.setEnabled(False)
+        control = ControlFolder(RunFolder(self.run).control)
+        run_job(
+            partial(control.send, "pause" if self._asked_to_pause else "resume"),
+            lambda file: None,  # the run itself tells when it has obeyed
+            self._not_asked,
+            self,
+        )
+
+    def _not_asked(self, reason: str) -> None:
+        self._asked_to_pause = None
+        self._say(reason)
+        self._allow_pause()
 
     # --- curves -------------------------------------------------------------------------------------------------------
 

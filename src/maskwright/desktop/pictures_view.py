@@ -246,6 +246,7 @@ class OverlayView(QWidget):
         self.slider = QSlider(Qt.Orientation.Horizontal, self)
         self.slider.setRange(1, _LEVELS - 1)
         self.slider.setPageStep(10)
+        self.slider.setValue(_LEVELS // 2)
         self.slider.setAccessibleName("Threshold")
         self._label = QLabel("Threshold", self)
         self._label.setBuddy(self.slider)

@@ -5,13 +5,14 @@ Brings pyqtgraph, half a second of import: this module is loaded off the GUI thr
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import Any
 
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent
+from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QColor, QFont, QPalette
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from maskwright.desktop.watching import Line
 from maskwright.pictures.colors import CATEGORICAL
@@ -24,27 +25,38 @@ _DARK = 128  # lightness of a background below which lines are made brighter
 
 
 class CurvePlot(QWidget):
-    """A plot of some lines with a legend; drag to move, wheel to zoom, right click for more.
+    """A plot of some lines; drag to move, wheel to zoom, right click for more. A name below it hides its line.
 
     Args:
         title: Above the plot; may be empty.
         x_label: Below it.
         parent: Owner.
-        legend_below: The legend stands at the lower right, for lines that rise.
     """
 
-    def __init__(self, title: str, x_label: str, parent: QWidget | None = None, *, legend_below: bool = False) -> None:
+    def __init__(self, title: str, x_label: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._plot: Any = pg.PlotWidget(self)
+        for part in (self._plot, self._plot.viewport()):
+            part.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the keyboard has nothing to do there
         self._items: dict[str, Any] = {}
         self._lines: tuple[Line, ...] = ()
         self._title, self._x_label = title, x_label
+        self._hidden: set[str] = set()
+        self.names = QLabel(self)  # below and not upon the lines, however many there are
+        self.names.setWordWrap(True)
+        self.names.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+        self.names.setTextInteractionFlags(
+            Qt.TextInteractionFlag.LinksAccessibleByMouse | Qt.TextInteractionFlag.LinksAccessibleByKeyboard
+        )
+        self.names.setToolTip("Click a name to hide its line or show it again")
+        self.names.linkActivated.connect(self.toggle)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._plot)
+        layout.setSpacing(0)
+        layout.addWidget(self._plot, 1)
+        layout.addWidget(self.names)
         self._plot.setDownsampling(auto=True, mode="peak")  # no peak is lost, and a pixel column costs two points
         self._plot.setClipToView(True)
-        self._legend: Any = self._plot.addLegend(offset=(-8, -8 if legend_below else 8))
         self.setAccessibleName(title)
         self._restyle()
 
@@ -63,17 +75,24 @@ class CurvePlot(QWidget):
         """Draw these lines; those of the same names keep their place and colour, others go."""
         if [line.name for line in lines] != [line.name for line in self._lines]:
             self._plot.clear()
-            self._legend.clear()
             self._items = {}
         was_dense = {line.name: _is_dense(line) for line in self._lines if line.name in self._items}
         self._lines = tuple(lines)
         for line in lines:
             item = self._items.get(line.name)
             if item is None:
-                item = self._items[line.name] = self._plot.plot(name=line.name, connect="finite")
+                item = self._items[line.name] = self._plot.plot(connect="finite")
+                item.setVisible(line.name not in self._hidden)
             if was_dense.get(line.name) != _is_dense(line):
                 self._style(line)
             item.setData(line.x, line.y)
+        self._put_names()
+
+    def toggle(self, name: str) -> None:
+        """Hide a line, or show it again."""
+        self._hidden ^= {name}
+        self._items[name].setVisible(name not in self._hidden)
+        self._put_names()
 
     def changeEvent(self, event: QEvent) -> None:
         """Follow the window from light to dark, and to larger letters."""
@@ -91,11 +110,10 @@ class CurvePlot(QWidget):
             axis.setTextPen(ink)
             axis.setTickFont(QFont(self.font()))
         self._plot.showGrid(x=True, y=True, alpha=0.15)
-        self._legend.setLabelTextColor(ink)
-        self._legend.setBrush(_soft(palette.color(QPalette.ColorRole.Base), 200))
         self._put_words()
         for line in self._lines:
             self._style(line)
+        self._put_names()
 
     def _put_words(self) -> None:
         ink = self.palette().color(QPalette.ColorRole.Text).name()
@@ -103,11 +121,27 @@ class CurvePlot(QWidget):
         self._plot.setTitle(self._title or None, color=ink, size=size)
         self._plot.setLabel("bottom", self._x_label, color=ink, **{"font-size": size})
 
-    def _style(self, line: Line) -> None:
-        """Colour by place among the lines that are not faint; a faint one has the colour of the first of them."""
-        item = self._items[line.name]
+    def _put_names(self) -> None:
+        ink = self.palette().color(QPalette.ColorRole.WindowText).name()
+        text = " &nbsp; ".join(self._entry(line, ink) for line in self._lines)
+        if text != self.names.text():
+            self.names.setText(text)
+        self.names.setVisible(bool(text))
+
+    def _entry(self, line: Line, ink: str) -> str:
+        name = html.escape(line.name)
+        words = f"<s>{name}</s>" if line.name in self._hidden else name
+        mark = f'<span style="color:{self._color(line).name()}">{"─" if line.faint else "■"}</span>'
+        return f'{mark}&nbsp;<a href="{name}" style="color:{ink}; text-decoration:none">{words}</a>'
+
+    def _color(self, line: Line) -> QColor:
+        """By place among the lines that are not faint; a faint one has the colour of the first of them."""
         strong = [each.name for each in self._lines if not each.faint]
-        color = line_color(0 if line.faint else strong.index(line.name), self.palette())
+        return line_color(0 if line.faint else strong.index(line.name), self.palette())
+
+    def _style(self, line: Line) -> None:
+        item = self._items[line.name]
+        color = self._color(line)
         if line.faint:
             color.setAlpha(_FAINT)
             item.setZValue(-1)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt, QUrl, Slot
+from PySide6.QtCore import Qt, QUrl, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QDesktopServices, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import (
     QDialog,
@@ -26,6 +26,7 @@ from maskwright.desktop.jobs import run_job
 from maskwright.desktop.model_facts import ModelFacts, model_facts
 from maskwright.desktop.pictures_view import ICON_PX, OverlayView, Preview, Thumbnails
 from maskwright.desktop.predict_form import PredictForm
+from maskwright.desktop.sizes import open_at
 
 __all__ = ["PredictDialog", "free_folder"]
 
@@ -53,6 +54,9 @@ class PredictDialog(QDialog):
         parent: Owner.
     """
 
+    stays_open = Signal()
+    """It was asked to close while it predicts, and a person decided that it should not."""
+
     def __init__(
         self, model: Path | str | None = None, inputs: Sequence[Path | str] = (), parent: QWidget | None = None
     ) -> None:
@@ -65,7 +69,7 @@ class PredictDialog(QDialog):
         self._results: Sequence[Mapping[str, Any]] = ()
         self._out: Path | None = None
         self._is_closing = False
-        self._begin_when_ready = model is not None and bool(inputs)
+        self._begin_when_ready = False
         self._build()
         self.form.model_changed.connect(self._read_model)
         self.form.inputs_changed.connect(self._propose_out)
@@ -74,7 +78,7 @@ class PredictDialog(QDialog):
         if model is not None:
             self.form.set_model(Path(model))
         if inputs:
-            self.form.set_inputs([Path(path) for path in inputs])
+            self.take([Path(path) for path in inputs])
 
     @property
     def is_busy(self) -> bool:
@@ -82,9 +86,11 @@ class PredictDialog(QDialog):
         return self.thread_at_work is not None
 
     def take(self, paths: Sequence[Path]) -> None:
-        """Predict what was dropped, with the model that is chosen; without one, wait for it to be chosen."""
-        self.form.set_inputs(paths)
+        """Predict what was dropped, with the model that is chosen; without one, ask for it."""
         self._begin_when_ready = self.form.model is not None and not self.is_busy
+        self.form.set_inputs(paths)
+        if self.form.model is None:
+            self.form.ask_for_model()
 
     # --- what it is made of -------------------------------------------------------------------------------------------
 
@@ -113,17 +119,21 @@ class PredictDialog(QDialog):
         split.addWidget(right)
         split.setStretchFactor(1, 1)
         letters = self.fontMetrics().averageCharWidth()
-        split.setSizes([52 * letters, 100 * letters])
+        split.setSizes([60 * letters, 95 * letters])
         layout = QVBoxLayout(self)
         layout.addWidget(split, 1)
         layout.addLayout(self._foot())
-        self.resize(160 * letters, 44 * self.fontMetrics().height())
+        open_at(self, 1080, 760)
 
     def _foot(self) -> QVBoxLayout:
         self.status = QLabel(_HINT, self)
         self.status.setWordWrap(True)
         self.bar = QProgressBar(self)
         self.bar.setAccessibleName("Progress")
+        policy = self.bar.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self.bar.setSizePolicy(policy)
+        self.bar.hide()  # there while something is under way
         self.start_button = QPushButton("&Predict", self)
         self.start_button.setDefault(True)
         self.start_button.clicked.connect(self.start)
@@ -238,14 +248,10 @@ class PredictDialog(QDialog):
         if outcome["failed"]:
             words += f" {outcome['failed']} failed: choose one to read why."
         self._say(words)
-        self.bar.setRange(0, 1)
-        self.bar.setValue(0 if outcome["stopped"] else 1)
         self.open_button.setEnabled(done > 0)
 
     def _failed(self, reason: str) -> None:
         self._say("Nothing was predicted.")
-        self.bar.setRange(0, 1)
-        self.bar.reset()
         for words, own in _WORDS.items():
             reason = reason.replace(words, own)
         self._show_fault(reason)
@@ -259,6 +265,7 @@ class PredictDialog(QDialog):
             self.close()
 
     def _allow(self, *, busy: bool) -> None:
+        self.bar.setVisible(busy)
         self.start_button.setEnabled(not busy)
         self.stop_button.setEnabled(busy)
         self.form.setEnabled(not busy)
@@ -323,9 +330,13 @@ class PredictDialog(QDialog):
             event.accept()  # that of QDialog would ask reject() again
             return
         event.ignore()
-        if not self._is_closing and self._may_stop():
+        if self._is_closing:
+            return
+        if self._may_stop():
             self._is_closing = True
             self.stop()
+        else:
+            self.stays_open.emit()
 
     def _may_stop(self) -> bool:
         question = "A prediction is under way. Stop it and close? What is finished stays."

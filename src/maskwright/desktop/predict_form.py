@@ -96,6 +96,10 @@ class PredictForm(QScrollArea):
         self.model_line.setText("" if path is None else str(path))
         self.model_changed.emit(self.model_line.text())
 
+    def ask_for_model(self) -> None:
+        """Say that one is missing."""
+        self.model_message.say("Choose the folder of a run, a model folder or a checkpoint.")
+
     def set_inputs(self, paths: Sequence[Path]) -> None:
         """Choose what to predict, in place of what was chosen before."""
         self.input_list.clear()
@@ -117,6 +121,7 @@ class PredictForm(QScrollArea):
     def show_model(self, facts: ModelFacts | None, fault: str = "") -> None:
         """Say what a model does and take its settings, or say what is wrong with it."""
         self.model_about.setText("" if facts is None else facts.sentence)
+        self.model_about.setVisible(facts is not None)
         self.model_message.say(fault)
         self.rows["heights_m"].set_shown(facts is not None and facts.task == "height_gaps")
         self.rows["probability_threshold"].set_shown(facts is None or facts.task not in ("height", "multiclass"))
@@ -133,7 +138,7 @@ class PredictForm(QScrollArea):
     def config(self) -> InferenceConfig | None:
         """What to do; None if something is missing or wrong, which is then said beside it."""
         if self.model is None:
-            self.model_message.say("Choose the folder of a run, a model folder or a checkpoint.")
+            self.ask_for_model()
         if not self.inputs:
             self.input_message.say("Add files or a folder, or drop them here.")
         out = self.out_line.text().strip()

@@ -35,6 +35,7 @@ from maskwright.desktop.fields import MessageLabel
 from maskwright.desktop.forms import SettingsTab
 from maskwright.desktop.jobs import run_job
 from maskwright.desktop.monitoring import MonitoringTab
+from maskwright.desktop.sizes import open_at
 from maskwright.desktop.training_thread import TrainingThread
 from maskwright.tracking import RunFolder
 
@@ -68,11 +69,13 @@ class TrainConfigDialog(QDialog):
         training_completed: As of :class:`TrainingThread`.
         training_failed: As of :class:`TrainingThread`.
         run_found: The run folder of the training on show.
+        stays_open: It was asked to close, and a person decided that it should not.
     """
 
     training_completed = Signal(dict)
     training_failed = Signal(str)
     run_found = Signal(str)
+    stays_open = Signal()
 
     def __init__(
         self,
@@ -83,7 +86,7 @@ class TrainConfigDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Train a model")
         self.setWindowFlag(Qt.WindowType.WindowMaximizeButtonHint)
-        self.resize(1000, 800)
+        open_at(self, 1000, 800)
         self.setSizeGripEnabled(True)
         self.thread_at_work: TrainingThread | None = None
         self._check: DataCheck | None = None
@@ -411,6 +414,8 @@ class TrainConfigDialog(QDialog):
                 self.thread_at_work.leave()
                 self.thread_at_work = None
             self.close()
+        else:
+            self.stays_open.emit()
 
     def _close_if_asked(self) -> None:
         if self._closes and self.thread_at_work is None:

@@ -6,14 +6,14 @@ import math
 import os
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QCoreApplication, QObject, QThread, Signal
 
 from maskwright.config import Experiment, from_flat, load_experiment, save_experiment
-from maskwright.desktop.following import NewRun, RunTail, error_in, outcome_of, why_it_ended
+from maskwright.desktop.following import NewRun, RunTail, error_in, outcome_of, starts_anew, why_it_ended
 from maskwright.desktop.jobs import words_of
 from maskwright.tracking import ControlFolder, RunFolder
 from maskwright.tracking.processes import Started, resume_command, start
@@ -94,7 +94,11 @@ class TrainingThread(QThread):
 
     @classmethod
     def resume(cls, run: str | os.PathLike[str], parent: QObject | None = None) -> TrainingThread:
-        """Continue a run exactly where it was, in its folder; ``run`` is the folder or one of its checkpoints."""
+        """Go on from a run folder, or from one of its checkpoints.
+
+        The folder, or the newest checkpoint of a run that is not finished: the run goes on exactly where it was, in its
+        folder. An older checkpoint, or one of a finished run: a new run beside it begins with these weights.
+        """
         path = Path(run)
         thread = cls.attach(path.parent.parent if path.suffix == ".pt" else path, parent)
         thread._resumes = path
@@ -159,19 +163,28 @@ class TrainingThread(QThread):
         """The folder to follow; None if there will be none, which has been told."""
         if self._run is not None:
             folder = RunFolder.open(self._run.path)
-            return folder, RunTail(folder, skip=True)
+            if self._resumes is None or not starts_anew(folder, self._resumes):
+                return folder, RunTail(folder, skip=True)
+            checkpoint, self._resumes, self._run = self._resumes, None, None
+            name = f"{folder.record.load()['name']}_from_{checkpoint.stem}"
+            words = ["--resume", str(checkpoint), "--experiment-name", name, "--output-dir", str(folder.path.parent)]
+            return self._begin_new(words, NewRun(folder.path.parent, name))
         experiment = experiment_of(self._config)
-        handle, name = tempfile.mkstemp(prefix="maskwright_", suffix=".yaml")
+        handle, file = tempfile.mkstemp(prefix="maskwright_", suffix=".yaml")
         os.close(handle)
-        save_experiment(experiment, name)
-        new = NewRun(experiment.tracking.output_dir, experiment.name)
-        self._started = start(["maskwright", "train", name])
+        save_experiment(experiment, file)
+        begun = self._begin_new([file], NewRun(experiment.tracking.output_dir, experiment.name))
+        if not self._leave.is_set():  # else the file stays: the process may not have read it yet
+            Path(file).unlink(missing_ok=True)
+        return begun
+
+    def _begin_new(self, words: Sequence[str], new: NewRun) -> tuple[RunFolder, RunTail] | None:
+        """Start a training and wait for its run folder."""
+        self._started = start(["maskwright", "train", *words])
         self._say("Looking at the data")
-        while not self._leave.is_set():  # then the file stays: the process may not have read it yet
+        while not self._leave.is_set():
             over = self._started.code is not None
             found = new.find(self._started)
-            if found is not None or over:
-                Path(name).unlink(missing_ok=True)
             if found is not None:
                 return found, RunTail(found, skip=False)
             if over:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, QTimer, QUrl
 from PySide6.QtGui import (
@@ -20,7 +20,6 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QDialog,
     QFileDialog,
     QHeaderView,
     QLabel,
@@ -33,8 +32,12 @@ from PySide6.QtWidgets import (
 
 from maskwright.desktop.fields import MessageLabel
 from maskwright.desktop.jobs import Job, run_job
+from maskwright.desktop.sizes import open_at
 from maskwright.desktop.train_dialog import TrainConfigDialog
 from maskwright.tracking.shelf import RunShelf, RunSummary
+
+if TYPE_CHECKING:
+    from maskwright.desktop.predict_dialog import PredictDialog
 
 __all__ = ["MainWindow", "last_model"]
 
@@ -54,10 +57,11 @@ class MainWindow(QMainWindow):
     def __init__(self, runs: str | os.PathLike[str] = "outputs", parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Maskwright")
-        self.resize(900, 600)
+        open_at(self, 900, 600)
         self.setAcceptDrops(True)
         self.shelf = RunShelf(Path(os.path.abspath(runs)))
-        self.dialogs: list[QDialog] = []
+        self.dialogs: list[TrainConfigDialog | PredictDialog] = []
+        self._is_closing = False  # once the dialogs at work are gone
         self._items: list[QTreeWidgetItem] = []
         self._job: Job[Any] | None = None
         self._build()
@@ -213,11 +217,12 @@ class MainWindow(QMainWindow):
 
         run_job(work, lambda found: self._open(found[0].PredictDialog(found[1], inputs, self)), self.message.say, self)
 
-    def _open(self, dialog: QDialog) -> None:
+    def _open(self, dialog: TrainConfigDialog | PredictDialog) -> None:
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.setWindowFlag(Qt.WindowType.Window)  # beside the main window, not above it
         self.dialogs.append(dialog)
-        dialog.destroyed.connect(lambda: self.dialogs.remove(dialog) if dialog in self.dialogs else None)
+        dialog.stays_open.connect(self._stay)
+        dialog.destroyed.connect(lambda: self._forget(dialog))
         dialog.show()
 
     def _ask_experiment(self) -> None:
@@ -242,17 +247,23 @@ class MainWindow(QMainWindow):
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Dialogs with a training at work ask first; the window closes after them."""
-        busy = [dialog for dialog in self.dialogs if getattr(dialog, "thread_at_work", None) is not None]
+        busy = [dialog for dialog in self.dialogs if dialog.thread_at_work is not None]
+        self._is_closing = bool(busy)
         if not busy:
             super().closeEvent(event)
-            return
-        event.ignore()
-        for dialog in busy:
-            dialog.destroyed.connect(self._close_after, Qt.ConnectionType.UniqueConnection)
+        else:
+            event.ignore()
+        for dialog in busy or tuple(self.dialogs):
             dialog.close()
 
-    def _close_after(self) -> None:
-        QTimer.singleShot(0, self, self.close)
+    def _stay(self) -> None:
+        self._is_closing = False
+
+    def _forget(self, dialog: TrainConfigDialog | PredictDialog) -> None:
+        if dialog in self.dialogs:
+            self.dialogs.remove(dialog)
+        if self._is_closing:
+            QTimer.singleShot(0, self, self.close)
 
 
 def last_model(shelf: RunShelf) -> Path | None:

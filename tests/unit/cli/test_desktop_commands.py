@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,18 +11,10 @@ from maskwright.cli.main import main
 from maskwright.errors import ConfigError
 
 
-def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(
-        ConfigError, match=r"needs PySide6 and pyqtgraph\. Install: pip install 'maskwright\[desktop\]'"
-    ):
-        desktop()
-
-
 def test_the_window_is_given_the_experiment_and_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[object, ...]] = []
-    application = SimpleNamespace(main=lambda *given: seen.append(given) or 0)
-    monkeypatch.setattr(importlib, "import_module", lambda name: application)
+    face = SimpleNamespace(main=lambda *given: seen.append(given) or 0)
+    monkeypatch.setattr(importlib, "import_module", lambda name: face)
     file = tmp_path / "a.yaml"
     file.touch()
     assert desktop(file, tmp_path) == 0

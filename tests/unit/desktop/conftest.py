@@ -13,7 +13,7 @@ from maskwright.desktop.immortal import keep_alive
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 keep_alive()
 
-_PATIENCE_MS = 60_000
+_PATIENCE_MS = 300_000
 
 
 @pytest.fixture

@@ -155,6 +155,17 @@ def test_a_word_of_a_file_that_is_not_offered_is_shown_and_goes_again(qtbot: Any
     assert (editor.value(), editor.part.count()) == ("y", 2)
 
 
+def test_a_choice_between_numbers_gives_a_number(qtbot: Any) -> None:
+    editor = editor_for(FieldSpec("a", "choice", 1, "", choices=("1", "2", "4")))
+    qtbot.addWidget(editor)
+    editor.set_value(2)
+    assert (editor.part.currentText(), editor.value()) == ("2", 2)
+    heard: list[Any] = []
+    editor.edited.connect(heard.append)
+    QTest.keyClick(editor.part, Qt.Key.Key_Down)
+    assert heard == [4]
+
+
 def test_a_folder_can_be_looked_for(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for path, dialog, answer in (
         ("data.images", "getExistingDirectory", "/chosen"),

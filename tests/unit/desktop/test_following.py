@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from maskwright.desktop.following import NewRun, RunTail, error_in, outcome_of, why_it_ended
+from maskwright.desktop.following import NewRun, RunTail, error_in, outcome_of, starts_anew, why_it_ended
 from maskwright.tracking import EventLog, RunFolder
 
 from ..conftest import make_run
@@ -47,6 +47,15 @@ def test_only_new_rows_are_told_of_the_run_and_the_trainings_inside(tmp_path: Pa
     assert [row["kind"] for row in tail.read()] == ["epoch", "step"]
     assert tail.read() == []
     assert RunTail(run, skip=False).read()[0]["kind"] == "train_begin"
+
+
+def test_only_the_newest_checkpoint_of_an_unfinished_run_goes_on_in_its_folder(tmp_path: Path) -> None:
+    stopped, finished = make_run(tmp_path, status="stopped"), make_run(tmp_path, "other", status="finished")
+    newest = "checkpoint_epoch_0002.pt"
+    assert not starts_anew(stopped, stopped.path)
+    assert not starts_anew(stopped, stopped.checkpoints / newest)
+    assert starts_anew(stopped, stopped.checkpoints / "checkpoint_epoch_0001.pt")
+    assert starts_anew(finished, finished.checkpoints / newest)
 
 
 def test_a_run_is_summed_up_in_the_words_of_the_document(tmp_path: Path) -> None:

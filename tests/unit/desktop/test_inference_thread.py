@@ -3,7 +3,6 @@ from __future__ import annotations
 import gc
 import json
 import sys
-import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,7 @@ def _saying(*rows: dict[str, Any], then: str = "") -> str:
 def _run(qtbot: Any) -> tuple[InferenceThread, _Heard]:
     thread = InferenceThread(CONFIG)
     heard = _Heard(thread)
-    with qtbot.waitSignal(thread.finished, timeout=20_000):
+    with qtbot.waitSignal(thread.finished):
         thread.start()
     qtbot.wait(10)
     return thread, heard
@@ -116,26 +115,24 @@ def test_a_process_that_cannot_be_started_is_told(qtbot: Any, monkeypatch: pytes
 
 
 def test_stop_ends_the_process_and_keeps_what_was_done(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    _script(monkeypatch, _saying(RESULT, then="time.sleep(60)"))
+    _script(monkeypatch, _saying(RESULT, then="time.sleep(3600)"))
     thread = InferenceThread(CONFIG)
     heard = _Heard(thread)
-    with qtbot.waitSignal(thread.image_completed, timeout=20_000):
+    with qtbot.waitSignal(thread.image_completed):
         thread.start()
-    began_s = time.monotonic()
-    with qtbot.waitSignal(thread.finished, timeout=15_000):
+    with qtbot.waitSignal(thread.finished):  # which waits for less than the hour that it would have slept
         thread.stop()
     qtbot.wait(10)
-    assert time.monotonic() - began_s < 15  # not the sixty seconds that it would have slept
     kind, outcome = heard.said[-1]
     assert (kind, outcome["stopped"], outcome["results"]) == ("completed", True, [RESULT])
 
 
 def test_a_stop_before_the_process_is_there_ends_it_too(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    _script(monkeypatch, "import time; time.sleep(60)")
+    _script(monkeypatch, "import time; time.sleep(3600)")
     thread = InferenceThread(CONFIG)
     heard = _Heard(thread)
     thread.stop()
-    with qtbot.waitSignal(thread.finished, timeout=15_000):
+    with qtbot.waitSignal(thread.finished):
         thread.start()
     qtbot.wait(10)
     assert [said[0] for said in heard.said] == ["completed"]
@@ -163,7 +160,7 @@ def test_a_thread_nobody_holds_lives_until_its_process_has_ended(qtbot: Any, mon
 
 
 def test_the_end_of_the_application_ends_it(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    _script(monkeypatch, _saying(RESULT, then="time.sleep(60)"))
+    _script(monkeypatch, _saying(RESULT, then="time.sleep(3600)"))
     thread = InferenceThread(CONFIG)
     with qtbot.waitSignal(thread.image_completed):
         thread.start()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QDesktopServices
 
 from maskwright.desktop.monitoring import MonitoringTab
-from maskwright.tracking import EventLog, History
+from maskwright.tracking import ControlFolder, EventLog, History
 
 from ..conftest import make_run
 from .off_thread import touched_on_gui_thread
@@ -27,7 +28,7 @@ def tab(qtbot: Any) -> MonitoringTab:
 
 def _follow(qtbot: Any, tab: MonitoringTab, run: Path) -> None:
     tab.follow(run)
-    qtbot.waitUntil(lambda: tab.is_drawn, timeout=20_000)
+    qtbot.waitUntil(lambda: tab.is_drawn)
 
 
 def _lines(tab: MonitoringTab) -> list[list[str]]:
@@ -58,10 +59,10 @@ def test_it_follows_the_run(tab: MonitoringTab, qtbot: Any, outputs: Path) -> No
     EventLog(run.events).write("step", global_step=25, loss=0.3, grad_norm=1.0, lr=0.001)
     with open(run.log, "a") as log:
         log.write("INFO four\n")
-    qtbot.waitUntil(lambda: tab.epoch_bar.value() == 500, timeout=20_000)
-    qtbot.waitUntil(lambda: tab.log.toPlainText().endswith("INFO three\nINFO four"), timeout=20_000)
+    qtbot.waitUntil(lambda: tab.epoch_bar.value() == 500)
+    qtbot.waitUntil(lambda: tab.log.toPlainText().endswith("INFO three\nINFO four"))
     History(run.history).append({"epoch": 3, "global_step": 30, "train/loss": 0.3, "val/iou": 0.8})
-    qtbot.waitUntil(lambda: "IoU 0.8000 (best 0.8000 in epoch 3)" in tab.status.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: "IoU 0.8000 (best 0.8000 in epoch 3)" in tab.status.text())
     assert tab._plots is not None
     assert tab._plots[1].lines[0].y.tolist() == [0.25, 0.75, 0.8]
 
@@ -83,25 +84,25 @@ def test_scores_are_shown_once_there_are_any_unless_something_else_was_chosen(
     _follow(qtbot, tab, run.path)
     assert tab.chart_choice.currentText() == "Learning rate"
     run.history.write_text(history)
-    qtbot.waitUntil(lambda: tab.chart_choice.currentText() == "Scores", timeout=20_000)
+    qtbot.waitUntil(lambda: tab.chart_choice.currentText() == "Scores")
     tab.chart_choice.setFocus()
     qtbot.keyClick(tab.chart_choice, Qt.Key.Key_End)
     assert tab.chart_choice.currentText() == "Gradient norm"
     History(run.history).append({"epoch": 3, "val/dice": 0.5})
-    qtbot.waitUntil(lambda: tab._view is not None and len(tab._view.charts["Scores"]) == 2, timeout=20_000)
+    qtbot.waitUntil(lambda: tab._view is not None and len(tab._view.charts["Scores"]) == 2)
     assert tab.chart_choice.currentText() == "Gradient norm"
 
 
 def test_the_newest_sample_is_shown_and_older_ones_on_demand(tab: MonitoringTab, qtbot: Any, outputs: Path) -> None:
     run = make_run(outputs)
     _follow(qtbot, tab, run.path)
-    qtbot.waitUntil(lambda: tab.sample.has_picture, timeout=20_000)
+    qtbot.waitUntil(lambda: tab.sample.has_picture)
     assert tab.sample_name.text() == "after epoch 2"
     tab.sample_slider.setValue(0)
     assert tab.sample_name.text() == "after epoch 1"
     tab.sample_slider.setValue(1)
     Image.fromarray(np.zeros((8, 12, 3), np.uint8)).save(run.samples / "epoch_0003.png")
-    qtbot.waitUntil(lambda: tab.sample_name.text() == "after epoch 3", timeout=20_000)
+    qtbot.waitUntil(lambda: tab.sample_name.text() == "after epoch 3")
 
 
 def test_a_checkpoint_is_chosen_and_asked_for(tab: MonitoringTab, qtbot: Any, outputs: Path) -> None:
@@ -128,6 +129,39 @@ def test_a_run_at_work_cannot_be_resumed(tab: MonitoringTab, qtbot: Any, outputs
     tab.pages.setCurrentIndex(2)
     tab.checkpoints.selectRow(0)
     assert not tab.resume.isEnabled()
+
+
+def test_a_run_at_work_is_paused_and_continued(tab: MonitoringTab, qtbot: Any, outputs: Path) -> None:
+    run = make_run(outputs)
+    _follow(qtbot, tab, run.path)
+    control, log = ControlFolder(run.control), EventLog(run.events)
+    for asked, word, next_word in (("pause", "paused", "Contin&ue"), ("resume", "running", "Pa&use")):
+        tab.pause.click()
+        assert not tab.pause.isEnabled()  # until the training has obeyed
+        qtbot.waitUntil(lambda: any(run.control.glob("*.json")))
+        assert [path.stem.rpartition("_")[2] for path in run.control.glob("*.json")] == [asked]
+        control.clear()
+        log.write("command", command=asked, global_step=20)
+        qtbot.waitUntil(tab.pause.isEnabled)
+        assert tab.pause.text() == next_word
+        assert tab.status.text().startswith(word)
+
+
+def test_what_is_not_at_work_cannot_be_paused(tab: MonitoringTab, qtbot: Any, outputs: Path) -> None:
+    assert not tab.pause.isEnabled()
+    _follow(qtbot, tab, make_run(outputs, status="stopped").path)
+    assert not tab.pause.isEnabled()
+
+
+def test_a_pause_that_cannot_be_asked_for_is_told(tab: MonitoringTab, qtbot: Any, outputs: Path) -> None:
+    run = make_run(outputs)
+    _follow(qtbot, tab, run.path)
+    tab._timer.stop()
+    shutil.rmtree(run.control, ignore_errors=True)
+    run.control.write_text("a file where the folder should be")
+    tab.pause.click()
+    qtbot.waitUntil(lambda: str(run.control) in tab.status.text())
+    assert tab.pause.isEnabled()
 
 
 def test_folder_and_report_are_opened(
@@ -160,7 +194,7 @@ def test_a_run_that_is_deleted_is_said_to_be_gone(tab: MonitoringTab, qtbot: Any
     run = make_run(outputs)
     _follow(qtbot, tab, run.path)
     run.run_json.unlink()
-    qtbot.waitUntil(lambda: "is gone" in tab.status.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: "is gone" in tab.status.text())
     assert not tab.open_folder.isEnabled()
 
 
@@ -171,7 +205,7 @@ def test_a_hidden_tab_looks_at_nothing(tab: MonitoringTab, qtbot: Any, outputs: 
     qtbot.wait(50)
     assert not tab._timer.isActive()
     tab.show()
-    qtbot.waitUntil(tab._timer.isActive, timeout=20_000)
+    qtbot.waitUntil(tab._timer.isActive)
 
 
 def test_the_gui_thread_touches_no_disk_and_imports_nothing(qtbot: Any, outputs: Path) -> None:
@@ -181,7 +215,7 @@ def test_the_gui_thread_touches_no_disk_and_imports_nothing(qtbot: Any, outputs:
         qtbot.addWidget(tab)
         tab.show()
         _follow(qtbot, tab, run.path)
-        qtbot.waitUntil(lambda: tab.sample.has_picture, timeout=20_000)
+        qtbot.waitUntil(lambda: tab.sample.has_picture)
         tab.sample_slider.setValue(0)
         tab.pages.setCurrentIndex(2)
         tab.checkpoints.selectRow(0)
@@ -198,7 +232,15 @@ def test_the_keyboard_reaches_everything(tab: MonitoringTab, qtbot: Any, outputs
         if widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
             reached.add(widget)
         widget = widget.nextInFocusChain()
-    assert {tab.chart_choice, tab.log, tab.sample_slider, tab.checkpoints, tab.resume, tab.open_folder} <= reached
+    assert {
+        tab.chart_choice,
+        tab.log,
+        tab.sample_slider,
+        tab.checkpoints,
+        tab.resume,
+        tab.pause,
+        tab.open_folder,
+    } <= reached
 
 
 def test_the_recorder_notices_the_disk(tmp_path: Path) -> None:

@@ -47,7 +47,27 @@ def test_a_line_that_grows_keeps_its_place_and_others_go(plot: CurvePlot) -> Non
     assert len(kept.getData()[0]) == 5
     plot.set_lines([_line("training")])
     assert list(plot._items) == ["training"]
-    assert [label.text for _, label in plot._legend.items] == ["training"]
+    assert "training" in plot.names.text()
+    assert "validation" not in plot.names.text()
+
+
+def test_the_names_stand_below_the_lines_and_never_upon_them(plot: CurvePlot, qtbot: Any) -> None:
+    plot.set_lines([_line(f"a score with a long name {number}") for number in range(7)])
+    qtbot.waitUntil(lambda: plot._plot.geometry().bottom() < plot.names.geometry().top())
+    assert plot.names.geometry().bottom() <= plot.rect().bottom()
+    assert plot._plot.height() > plot.height() // 2
+
+
+def test_a_name_hides_its_line_and_shows_it_again_also_after_new_points(plot: CurvePlot) -> None:
+    plot.set_lines([_line("training"), _line("a < b")])
+    plot.names.linkActivated.emit("a < b")
+    assert not plot._items["a < b"].isVisible()
+    assert "<s>a &lt; b</s>" in plot.names.text()
+    plot.set_lines([_line("training", 4), _line("a < b", 4)])
+    assert [plot._items[name].isVisible() for name in ("training", "a < b")] == [True, False]
+    plot.toggle("a < b")
+    assert plot._items["a < b"].isVisible()
+    assert "<s>" not in plot.names.text()
 
 
 def test_a_faint_line_has_the_colour_of_the_first_strong_one_also_when_others_join_later(plot: CurvePlot) -> None:

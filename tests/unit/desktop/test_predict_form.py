@@ -62,7 +62,7 @@ def test_a_model_brings_its_own_settings_and_only_changes_are_passed_on(form: Pr
     assert config is not None
     assert config.settings == {
         "probabilities": True,
-        "tta": "8",
+        "tta": 8,
         "min_area_px": 31,
         "probability_threshold": 0.25,
     }

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from maskwright.desktop import training_thread
 from maskwright.desktop.training_thread import TrainingThread, experiment_of
 from maskwright.errors import ConfigError
 from maskwright.tracking import ControlFolder, EventLog, RunFolder
@@ -53,7 +56,7 @@ def test_what_happens_in_a_run_is_told_in_its_order(qtbot: Any, outputs: Path) -
     log.write("epoch", epoch=3, scores={"train/loss": 0.2, "val/loss": 0.3, "val/iou": 0.8})
     log.write("epoch", epoch=4, scores={"train/loss": 0.1})
     log.write("train_end", reason="all epochs are done")
-    with qtbot.waitSignal(thread.finished, timeout=10_000):
+    with qtbot.waitSignal(thread.finished):
         run.record.update(status="finished")
     assert heard.names() == [
         "epoch_started",
@@ -121,7 +124,7 @@ def test_a_run_whose_folder_is_deleted_is_told_of(qtbot: Any, outputs: Path) -> 
     run = make_run(outputs)
     thread = TrainingThread.attach(run.path)
     followed(qtbot, thread, Heard(thread), run)
-    with qtbot.waitSignal(thread.training_failed, timeout=10_000) as failed:
+    with qtbot.waitSignal(thread.training_failed) as failed:
         shutil.rmtree(run.path)
     assert str(run.path) in failed.args[0]
     qtbot.waitUntil(thread.isFinished)
@@ -155,6 +158,35 @@ def test_a_configuration_is_a_dictionary_an_experiment_or_a_file(tmp_path: Path)
     assert experiment_of(file).training.epochs == 5
     with pytest.raises(ConfigError, match="no data is named"):
         experiment_of({"num_epochs": 3})
+
+
+def test_an_older_checkpoint_begins_a_new_run_beside_the_old_one(
+    qtbot: Any, outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, said = make_run(outputs, status="stopped"), []
+    process = SimpleNamespace(pid=os.getpid())
+    started = SimpleNamespace(process=process, code=None, output=outputs / "said.txt", said=lambda: "")
+
+    def start(words: list[str]) -> Any:
+        said.append(words)
+        RunFolder.create(outputs, "gaps_from_checkpoint_epoch_0001")
+        return started
+
+    monkeypatch.setattr(training_thread, "start", start)
+    checkpoint = old.checkpoints / "checkpoint_epoch_0001.pt"
+    thread = TrainingThread.resume(checkpoint)
+    with qtbot.waitSignal(thread.run_found) as found:
+        thread.start()
+    new = RunFolder(Path(found.args[0]))
+    assert new.path.name.startswith("gaps_from_checkpoint_epoch_0001_")
+    name, place = "gaps_from_checkpoint_epoch_0001", str(outputs)
+    options = ["--resume", str(checkpoint), "--experiment-name", name, "--output-dir", place]
+    assert said == [["maskwright", "train", *options]]
+    new.record.update(status="finished")
+    with qtbot.waitSignal(thread.training_completed) as completed:
+        started.code = 0
+    assert completed.args[0]["run"] == str(new.path)
+    qtbot.waitUntil(thread.isFinished)
 
 
 def test_a_checkpoint_stands_for_its_run(tmp_path: Path) -> None:

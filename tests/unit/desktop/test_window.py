@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
+from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl, Signal
 from PySide6.QtGui import QAction, QDropEvent
 from PySide6.QtWidgets import QDialog, QFileDialog, QMessageBox
 
@@ -18,6 +19,9 @@ from ..conftest import make_run
 
 class Predict(QDialog):
     """Stands for the other dialog."""
+
+    stays_open = Signal()
+    thread_at_work = None
 
     def __init__(self, model: Any, inputs: Any, parent: Any) -> None:
         super().__init__(parent)
@@ -139,16 +143,31 @@ def test_predict_opens_its_dialog(
     assert window.dialogs[0].given == (None, ())  # type: ignore[attr-defined]
 
 
+def answered(dialog: Any, words: str) -> None:
+    [box] = [box for box in dialog.findChildren(QMessageBox) if box.isVisible()]
+    next(button for button in box.buttons() if words in button.text()).click()
+
+
 def test_closing_asks_dialogs_with_a_training_at_work_first(qtbot: Any, window: MainWindow) -> None:
     dialog: Any = window.train()
-
-    class AtWork:
-        def leave(self) -> None:
-            pass
-
-    dialog.thread_at_work = AtWork()
+    other = window.train()
+    dialog.thread_at_work = SimpleNamespace(leave=lambda: None)
     assert not window.close()
-    [box] = [box for box in dialog.findChildren(QMessageBox) if box.isVisible()]
     assert window.isVisible()
-    next(button for button in box.buttons() if "Leave" in button.text()).click()
+    answered(dialog, "Leave")
     qtbot.waitUntil(lambda: not window.isVisible())
+    assert not other.isVisible()
+
+
+def test_a_window_that_was_told_to_stay_open_does_not_close_with_its_dialog_later(
+    qtbot: Any, window: MainWindow
+) -> None:
+    dialog: Any = window.train()
+    dialog.thread_at_work = SimpleNamespace(leave=lambda: None)
+    assert not window.close()
+    answered(dialog, "Cancel")
+    dialog.thread_at_work = None
+    dialog.close()
+    qtbot.waitUntil(lambda: window.dialogs == [])
+    qtbot.wait(20)
+    assert window.isVisible()
