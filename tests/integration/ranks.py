@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import socket
 import sys
 import traceback
@@ -27,10 +28,11 @@ from maskwright.config.checkpoints import CheckpointsConfig
 from maskwright.config.loss import CombinedLossConfig
 from maskwright.config.metrics import MetricsConfig
 from maskwright.config.model import UNetConfig
-from maskwright.config.optim import ConstantSchedule, OptimConfig, SGDConfig
+from maskwright.config.optim import AdamWConfig, ConstantSchedule, OptimConfig, OptimizerConfig, SGDConfig
 from maskwright.config.task import BinaryTask
 from maskwright.config.training import EmaConfig, TrainingConfig
 from maskwright.distributed import from_main, joined, largest, rank, require_alike, world_size
+from maskwright.distributed.shards import own_share, whole
 from maskwright.errors import MaskwrightError
 from maskwright.prediction.crew import answer_for_main, in_order, rank_crew, thread_crew
 from maskwright.tasks import build_task
@@ -80,6 +82,7 @@ def trainer_for(
     folder: RunFolder | None = None,
     loss: dict[str, Any] | None = None,
     lr: float = 0.1,
+    optimizer: OptimizerConfig | None = None,
     **more: Any,
 ) -> Trainer:
     torch.set_num_threads(1)
@@ -96,7 +99,7 @@ def trainer_for(
         train,
         val,
         training=TrainingConfig(**settings),
-        optim=OptimConfig(optimizer=SGDConfig(lr=lr), schedule=ConstantSchedule()),
+        optim=OptimConfig(optimizer=optimizer or SGDConfig(lr=lr), schedule=ConstantSchedule()),
         monitoring=CallbacksConfig(),
         checkpoints=checkpoints,
         run_folder=folder,
@@ -233,6 +236,71 @@ def failing(folder: Path) -> str:
         raise MaskwrightError("its data is damaged")
     largest(0)
     return "went on"
+
+
+FULL = Invented((3, 3, 2, 3))  # a sample for each of two processes in every batch
+
+
+def divided(folder: Path) -> dict[str, Any]:
+    """Trained weights of a network that the processes divide, beside that of one that each holds whole."""
+    found: dict[str, Any] = {}
+    for name, loss in LOSSES.items():
+        found[name] = weights_of(trainer_for(loss=loss, epochs=1, train=FULL, strategy="fsdp"))
+    average, short = EmaConfig(enabled=True, decay=0.5), Invented((2, 2, 1), seed=9)
+    found["average"] = weights_of(trainer_for(train=FULL, val=short, ema=average, clip_value=0.01, strategy="fsdp"))
+    found["checkpointed"] = weights_of(trainer_for(train=FULL, gradient_checkpointing=True, strategy="fsdp"))
+    return found
+
+
+def weights_of(trainer: Trainer) -> dict[str, Any]:
+    """As :func:`outcome_of`, with the weights put together."""
+    told = outcome_of(trainer)
+    shares = {name: own_share(value).numel() for name, value in told["weights"].items()}
+    return told | {"weights": whole(told["weights"]), "shares": shares, "factors": factors_of(trainer)}
+
+
+def adam(**more: Any) -> Trainer:
+    """A trainer whose optimizer and average remember much."""
+    options: dict[str, Any] = {"epochs": 3, "accumulate": 1, "dropout": 0.3, "train": FULL, "strategy": "fsdp"}
+    return trainer_for(ema=EmaConfig(enabled=True, decay=0.5), optimizer=AdamWConfig(lr=0.01), **(options | more))
+
+
+def divided_and_resumed(folder: Path) -> dict[str, Any]:
+    """A run of a divided network that is stopped inside an epoch, and continued by as many processes."""
+    if world_size() == 1:  # the run of two, begun below, goes on
+        alone = adam(folder=RunFolder(folder / "runs" / "kept"))
+        record = alone.resume()
+        return {"record": record, "state": alone.state.state_dict(), "second": outcome_of(alone)}
+    through = weights_of(adam())
+    run = from_main(lambda: RunFolder.create(folder / "runs", "stopped"))
+    first = weights_of(adam(*[StopAfter(6, 1)], folder=run))
+    if rank() == 0:
+        shutil.copytree(run.path, folder / "runs" / "kept")
+    second = adam(folder=run)
+    second.resume()
+    return {"through": through, "first": first, "second": weights_of(second), "run": str(run.path)}
+
+
+def whole_then_divided(folder: Path) -> dict[str, Any]:
+    """What one process, or two that hold it whole, have begun is continued by two that divide it."""
+    run = from_main(lambda: RunFolder.create(folder / "runs", "whole"))
+    adam(StopAfter(6, 0), folder=run, strategy="ddp").train()
+    second = adam(folder=run)
+    second.resume()
+    return weights_of(second)
+
+
+class LrAfter(Callback):
+    """Process 0 is told of another learning rate, as by a command."""
+
+    def on_batch_begin(self, state: Any) -> None:
+        if rank() == 0 and (state.epoch, state.position) == (0, 2):
+            state.set_lr(0.02)
+
+
+def told_a_rate(folder: Path) -> dict[str, Any]:
+    trainer = trainer_for(LrAfter(), accumulate=1, epochs=1)
+    return outcome_of(trainer) | {"lr": trainer.state.lrs[0]}
 
 
 # --- running them -----------------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from maskwright.checkpoints.background import Writing
+from maskwright.checkpoints.divided import check_divided
+from maskwright.checkpoints.divided_store import DividedStore
 from maskwright.checkpoints.format import bare_model, check_plain, load_state, read_about, save_state, snapshot
 from maskwright.checkpoints.manager import CheckpointManager
 from maskwright.checkpoints.portable import load_description, load_weights, save_model
@@ -13,11 +15,13 @@ __all__ = [
     "STRATEGIES",
     "CheckpointManager",
     "CheckpointStore",
+    "DividedStore",
     "Loaded",
     "Strategy",
     "Writing",
     "bare_model",
     "best_of",
+    "check_divided",
     "check_plain",
     "checkpoint_name",
     "checkpoint_tag",

@@ -1,7 +1,8 @@
 """What a checkpoint file holds, how it is written so that it survives, and how it is read so that it cannot harm.
 
 A file is torch's zip of ``{"format", "format_version", "about", "state"}``; everything in it is a tensor or a plain
-value, so loading never executes anything.
+value, so loading never executes anything. A state that is divided among processes has another form and is read by the
+same functions, see :mod:`maskwright.checkpoints.divided`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,11 @@ from torch import Tensor, nn
 from maskwright.errors import CheckpointError
 from maskwright.files import durable_file, sha256_file
 
+if TYPE_CHECKING:
+    from maskwright.checkpoints.divided import Room
+
 __all__ = [
+    "DIVIDED_SUFFIX",
     "FORMAT_VERSION",
     "bare_model",
     "check_plain",
@@ -35,6 +40,8 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+DIVIDED_SUFFIX = ".json"
+"""Ending of the file that stands for a state divided among processes."""
 
 _FORMAT = "maskwright checkpoint"
 _PLAIN = (bool, int, float, str, type(None))
@@ -220,7 +227,12 @@ def _forget_cached(file: BinaryIO) -> None:
 
 
 def load_state(
-    path: Path, sha256: str | None = None, *, map_location: str | torch.device = "cpu", mmap: bool = False
+    path: Path,
+    sha256: str | None = None,
+    *,
+    map_location: str | torch.device = "cpu",
+    mmap: bool = False,
+    room: Room | None = None,
 ) -> dict[str, Any]:
     """Read a checkpoint's state. Nothing in the file is executed.
 
@@ -229,12 +241,19 @@ def load_state(
         sha256: Its expected hash; checked first if given.
         map_location: Device for the tensors.
         mmap: Map the file into memory instead of reading it; tensors are then read when used.
+        room: Where all processes read a divided state together, see
+            :func:`~maskwright.checkpoints.divided.load_divided`.
 
     Raises:
         CheckpointError: If the file is missing, damaged, not a checkpoint, of a newer version, or not the expected one.
     """
+    path = Path(path)
     if sha256 is not None:
         _check_hash(path, sha256)
+    if path.suffix == DIVIDED_SUFFIX:
+        from maskwright.checkpoints.divided import load_divided
+
+        return load_divided(path, map_location=map_location, room=room)
     content = _load(path, map_location, mmap)
     state: dict[str, Any] = content["state"]
     return state
@@ -242,12 +261,23 @@ def load_state(
 
 def read_about(path: Path) -> dict[str, Any]:
     """What :func:`save_state` was told about the checkpoint. Raises CheckpointError like :func:`load_state`."""
+    if Path(path).suffix == DIVIDED_SUFFIX:
+        from maskwright.checkpoints.divided import read_divided
+
+        return dict(read_divided(Path(path))["about"])
     about: dict[str, Any] = _load(path, "cpu", True)["about"]
     return about
 
 
 def is_whole(path: Path) -> bool:
     """Whether every part of a checkpoint file fits its own check sum; for files whose hash is not known."""
+    if path.suffix == DIVIDED_SUFFIX:
+        from maskwright.checkpoints.divided import shares_hold
+
+        try:
+            return shares_hold(path)
+        except (OSError, CheckpointError):
+            return False
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None

@@ -11,13 +11,15 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 
 from maskwright.checkpoints.background import KeptCopy, Writing, layouts_of
-from maskwright.checkpoints.format import load_state, save_state, snapshot
+from maskwright.checkpoints.divided import Divided, new_shares, save_divided, sweep_shares
+from maskwright.checkpoints.format import DIVIDED_SUFFIX, load_state, save_state, snapshot
 from maskwright.checkpoints.retention import PASSING, Strategy, best_of, checkpoint_tag, files_to_keep
 from maskwright.checkpoints.upkeep import about_or_none, copy, holds, link, put_right, record_of, same_moment
 from maskwright.errors import CheckpointError
@@ -31,7 +33,9 @@ __all__ = ["BEST", "LATEST", "CheckpointStore", "Loaded", "checkpoint_name"]
 LATEST = "checkpoint_latest.pt"
 BEST = "checkpoint_best.pt"
 
-_NUMBERED = re.compile(r"checkpoint_epoch_\d{4,}(_step_\d{8,})?\.pt")
+_NUMBERED = re.compile(r"checkpoint_epoch_\d{4,}(_step_\d{8,})?\.(pt|json)")
+_ENDINGS = (".pt", DIVIDED_SUFFIX)
+_ALIASES = tuple(f"{Path(alias).stem}{ending}" for alias in (LATEST, BEST) for ending in _ENDINGS)
 
 
 class Loaded(NamedTuple):
@@ -42,11 +46,15 @@ class Loaded(NamedTuple):
     notes: tuple[str, ...]
 
 
-def checkpoint_name(*, epoch: int, global_step: int, kind: CheckpointKind) -> str:
+def checkpoint_name(*, epoch: int, global_step: int, kind: CheckpointKind, ending: str = ".pt") -> str:
     """File name: ``checkpoint_epoch_0010.pt`` once 10 epochs are finished, else the epoch under way and the step."""
     if kind == "epoch":
-        return f"checkpoint_epoch_{epoch:04d}.pt"
-    return f"checkpoint_epoch_{epoch + 1:04d}_step_{global_step:08d}.pt"
+        return f"checkpoint_epoch_{epoch:04d}{ending}"
+    return f"checkpoint_epoch_{epoch + 1:04d}_step_{global_step:08d}{ending}"
+
+
+def _newest_first(manifest: Manifest) -> Sequence[CheckpointRecord]:
+    return manifest.records[::-1]
 
 
 class CheckpointStore:
@@ -145,9 +153,20 @@ class CheckpointStore:
             self._writing.wait()
             self._writing = None
 
+    def place_for_shares(self, *, epoch: int, global_step: int, kind: CheckpointKind) -> Path:
+        """Where processes that divide a state write its tensors, for :meth:`write` to make a checkpoint of them.
+
+        Raises:
+            CheckpointError: If the disk refuses, or the manifest is of a newer version.
+        """
+        if not self._recovered:
+            self.recover()
+        name = checkpoint_name(epoch=epoch, global_step=global_step, kind=kind, ending=DIVIDED_SUFFIX)
+        return new_shares(self.folder / name)
+
     def write(
         self,
-        content: Mapping[str, object],
+        content: Mapping[str, object] | Divided,
         *,
         epoch: int,
         global_step: int,
@@ -158,7 +177,8 @@ class CheckpointStore:
         """Write what :func:`~maskwright.checkpoints.format.snapshot` copied, then drop what is no longer to be kept.
 
         Args:
-            content: Nested dicts, lists and tuples of tensors and plain values.
+            content: Nested dicts, lists and tuples of tensors and plain values; or what is left of a state whose
+                tensors are on disk already.
             epoch: Finished epochs (after the first epoch: 1).
             global_step: Updates done.
             position: Batches done of the epoch under way; 0 between epochs.
@@ -174,7 +194,8 @@ class CheckpointStore:
         """
         if not self._recovered:
             self.recover()
-        name = checkpoint_name(epoch=epoch, global_step=global_step, kind=kind)
+        ending = DIVIDED_SUFFIX if isinstance(content, Divided) else ".pt"
+        name = checkpoint_name(epoch=epoch, global_step=global_step, kind=kind, ending=ending)
         about: dict[str, Any] = {
             "epoch": int(epoch),
             "position": int(position),
@@ -185,7 +206,11 @@ class CheckpointStore:
             "tag": self.tag_of(epoch=epoch, scores=scores or {}, kind=kind),
         }
         try:
-            sha256, size = save_state(self.folder / name, content, about)
+            path = self.folder / name
+            if isinstance(content, Divided):
+                sha256, size = save_divided(path, content, about)
+            else:
+                sha256, size = save_state(path, content, about)
             record = CheckpointRecord(file=name, sha256=sha256, bytes=size, **about)
             former, manifest = self._enter(record)
         except CheckpointError:
@@ -211,7 +236,7 @@ class CheckpointStore:
             self.folder.mkdir(parents=True, exist_ok=True)
             notes = [f"Removed {name}, left by a process that died." for name in remove_stale(self.folder)]
             manifest, rebuilt = self._manifest()
-            aliases = [self.folder / name for name in (LATEST, BEST)]
+            aliases = [self.folder / name for name in _ALIASES]
             righted, lost = put_right(self.folder, manifest.records, aliases)
             notes += righted
             self._bad |= lost
@@ -240,8 +265,8 @@ class CheckpointStore:
             return "" if self.strategy in ("epoch", "all") else PASSING
         manifest, _ = self._manifest()
         monitor, mode = self._rule(manifest)
-        name = checkpoint_name(epoch=epoch, global_step=0, kind="epoch")
-        best = best_of([record for record in manifest.records if record.file != name], monitor, mode)
+        names = [checkpoint_name(epoch=epoch, global_step=0, kind="epoch", ending=ending) for ending in _ENDINGS]
+        best = best_of([record for record in manifest.records if record.file not in names], monitor, mode)
         tag = checkpoint_tag(
             self.strategy,
             epoch - 1,
@@ -255,7 +280,11 @@ class CheckpointStore:
     def _enter(self, record: CheckpointRecord) -> tuple[Manifest, Manifest]:
         """Enter a saved file in the manifest; returns the manifests before and after."""
         former, _ = self._manifest()
-        records = [old for old in former.records if old.file != record.file and old.sha256 not in self._bad]
+        records = [
+            old
+            for old in former.records
+            if Path(old.file).stem != Path(record.file).stem and old.sha256 not in self._bad
+        ]
         manifest = self._kept([*records, record], former, self.max_checkpoints)
         write_manifest(self._manifest_path, manifest)
         return former, manifest
@@ -266,6 +295,7 @@ class CheckpointStore:
         if name in self._orphans(manifest):
             with contextlib.suppress(OSError):  # the next process that saves tries again
                 (self.folder / name).unlink()
+                sweep_shares(self.folder, [each.file for each in manifest.records])
 
     def _rule(self, manifest: Manifest) -> tuple[str | None, Literal["min", "max"]]:
         """The score that decides and its direction: our own, else the manifest's."""
@@ -294,10 +324,16 @@ class CheckpointStore:
                 (self.folder / name).unlink(missing_ok=True)
             except OSError as cause:
                 problems.append(f"{name} could not be removed: {cause.strerror}.")
+        with contextlib.suppress(OSError):  # tried again behind the next save
+            sweep_shares(self.folder, [each.file for each in manifest.records])
         if problems:
             raise CheckpointError(prefix + " ".join(problems))
 
     def _point(self, alias: str, record: CheckpointRecord) -> None:
+        for ending in _ENDINGS:  # the other one is of a time when the run had another number of processes
+            if not record.file.endswith(ending):
+                (self.folder / alias).with_suffix(ending).unlink(missing_ok=True)
+        alias = f"{Path(alias).stem}{Path(record.file).suffix}"
         source, target = self.folder / record.file, self.folder / alias
         if not source.exists():  # deleted by hand; the alias may still have it
             return
@@ -318,9 +354,10 @@ class CheckpointStore:
 
     def _numbered(self, record: CheckpointRecord) -> CheckpointRecord:
         """Give a checkpoint that is there as an alias only its own name, for the alias will move on."""
-        if record.file not in (LATEST, BEST):
+        if record.file not in _ALIASES:
             return record
-        name = checkpoint_name(epoch=record.epoch, global_step=record.global_step, kind=record.kind)
+        ending = Path(record.file).suffix
+        name = checkpoint_name(epoch=record.epoch, global_step=record.global_step, kind=record.kind, ending=ending)
         source, target = self.folder / record.file, self.folder / name
         if not link(source, target):
             copy(source, target)
@@ -358,7 +395,12 @@ class CheckpointStore:
         Raises:
             CheckpointError: If there is none.
         """
-        return self._load(lambda manifest: manifest.records[::-1], map_location, mmap, verify)
+        return self._load(_newest_first, partial(load_state, map_location=map_location, mmap=mmap), verify)
+
+    def find_latest(self) -> tuple[Path, CheckpointRecord, tuple[str, ...]]:
+        """As :meth:`load_latest`, without reading it: where it lies, its record, and the notes."""
+        found = self._load(_newest_first, lambda path: {"path": path}, verify=True)
+        return found.state["path"], found.record, found.notes
 
     def load_best(self, *, map_location: str | torch.device = "cpu", mmap: bool = False, verify: bool = True) -> Loaded:
         """The whole checkpoint with the best score; a note says so if none was scored and the newest is taken.
@@ -366,7 +408,7 @@ class CheckpointStore:
         Raises:
             CheckpointError: If there is none.
         """
-        loaded = self._load(self._best_first, map_location, mmap, verify)
+        loaded = self._load(self._best_first, partial(load_state, map_location=map_location, mmap=mmap), verify)
         monitor, mode = self._rule(self._manifest()[0])
         if best_of([loaded.record], monitor, mode) is None:
             note = (
@@ -385,8 +427,7 @@ class CheckpointStore:
     def _load(
         self,
         order: Callable[[Manifest], Sequence[CheckpointRecord]],
-        map_location: str | torch.device,
-        mmap: bool,
+        read: Callable[[Path], dict[str, Any]],
         verify: bool,
     ) -> Loaded:
         self.wait()
@@ -397,7 +438,7 @@ class CheckpointStore:
             for record in order(manifest):
                 try:
                     path = self._whole_file(record) if verify else self.path_of(record)
-                    state = load_state(path, map_location=map_location, mmap=mmap)
+                    state = read(path)
                 except CheckpointError as cause:
                     notes.append(f"Passed over {record.file}: {cause}")
                 else:
@@ -412,7 +453,7 @@ class CheckpointStore:
     def _whole_file(self, record: CheckpointRecord) -> Path:
         """The file that holds exactly what was saved: the record's own, or an alias that still has it."""
         problems = []
-        for name in (record.file, LATEST, BEST):
+        for name in (record.file, *(name for name in _ALIASES if name.endswith(Path(record.file).suffix))):
             path = self.folder / name
             try:
                 if holds(path, record):
@@ -445,15 +486,15 @@ class CheckpointStore:
     def _rebuilt(self, reason: str) -> tuple[Manifest, tuple[str, ...]]:
         notes = [f"{reason} The list of checkpoints was made anew from the files."]
         records: list[CheckpointRecord] = []
-        for path in sorted(self._files(), key=lambda path: (path.name in (LATEST, BEST), path.name)):
+        for path in sorted(self._files(), key=lambda path: (path.name in _ALIASES, path.name)):
             record = record_of(path)
             if record is None:
                 notes.append(f"Passed over {path.name}: damaged, or not a Maskwright checkpoint.")
-            elif path.name not in (LATEST, BEST) or not any(same_moment(record, other) for other in records):
+            elif path.name not in _ALIASES or not any(same_moment(record, other) for other in records):
                 records.append(record)
         records.sort(key=lambda record: (record.global_step, record.time))
         best = best_of(records, self.monitor, self.mode)
         return Manifest(tuple(records), best.file if best else None, self.monitor, self.mode), tuple(notes)
 
     def _files(self) -> list[Path]:
-        return list(self.folder.glob("checkpoint_*.pt"))
+        return [path for ending in _ENDINGS for path in self.folder.glob(f"checkpoint_*{ending}")]

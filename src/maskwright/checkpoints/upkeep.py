@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from maskwright.checkpoints.format import is_whole, read_about
+from maskwright.checkpoints.divided import shares_hold, size_of
+from maskwright.checkpoints.format import DIVIDED_SUFFIX, is_whole, read_about
 from maskwright.errors import CheckpointError
 from maskwright.files import durable_file, sha256_file, temporary_path
 from maskwright.tracking import CheckpointRecord
@@ -27,7 +28,7 @@ def record_of(path: Path) -> CheckpointRecord | None:
     about = about_or_none(path)
     try:
         if about is not None and is_whole(path):
-            return CheckpointRecord(path.name, sha256_file(path), path.stat().st_size, **about)
+            return CheckpointRecord(path.name, sha256_file(path), size_of(path), **about)
     except OSError:
         return None  # removed meanwhile by the process that saves, or unreadable: no checkpoint for us
     return None
@@ -66,7 +67,8 @@ def copy(source: Path, target: Path) -> None:
 
 def holds(path: Path, record: CheckpointRecord) -> bool:
     """Whether a file holds exactly what was saved. Raises OSError if it is missing or cannot be read."""
-    return path.stat().st_size == record.bytes and sha256_file(path) == record.sha256
+    is_file = size_of(path) == record.bytes and sha256_file(path) == record.sha256
+    return is_file and (path.suffix != DIVIDED_SUFFIX or shares_hold(path))
 
 
 def put_right(folder: Path, records: Iterable[CheckpointRecord], others: Iterable[Path]) -> tuple[list[str], set[str]]:

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import GradBucket
 
-__all__ = ["Replicas"]
+__all__ = ["Replicas", "add_gradients"]
 
 _AT_ONCE_BYTES = 64 * 2**20
 
@@ -62,7 +62,7 @@ class Replicas:
 
     def meet(self) -> None:
         """After the passes of an update: gradients become those of all processes, buffers those of process 0."""
-        _add_gradients(self.others if self._is_exchanged else [*self.model.parameters(), *self.others])
+        add_gradients(self.others if self._is_exchanged else [*self.model.parameters(), *self.others])
         self._is_exchanged = False
         for buffer in self.model.buffers():
             dist.broadcast(buffer.detach(), src=0)
@@ -106,7 +106,7 @@ def _sum(bucket: GradBucket) -> torch.futures.Future[Tensor]:
 
 
 @torch.no_grad()
-def _add_gradients(parameters: Sequence[nn.Parameter]) -> None:
+def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Sum the gradients over the processes; a parameter that none of them used keeps having none."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     if not trained:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -84,9 +85,8 @@ class LossSums:
         return {f"{part}/loss": float(total)} | {f"{part}/loss/{name}": mean for name, mean in means.items()}
 
     def settle(self) -> None:
-        """Fetch what kept groups still have on the device."""
-        for into, row in self._pending:
-            values = row.tolist()
+        """Fetch what kept groups still have on the device, at once: each look waits for it."""
+        for (into, _), values in zip(self._pending, _fetched([row for _, row in self._pending]), strict=True):
             _add(into, values)
             if self.rows is not None:
                 self.rows.append((into is self.weights, values))
@@ -119,6 +119,17 @@ class LossSums:
 def _add(into: dict[str, float], values: Sequence[float]) -> None:
     for name, value in zip(into, values, strict=True):
         into[name] += value
+
+
+def _fetched(rows: Sequence[Tensor]) -> list[list[float]]:
+    """The values of rows of any length, one look for each device they lie on."""
+    found: list[list[float]] = [[] for _ in rows]
+    for device in {row.device for row in rows}:
+        there = [number for number, row in enumerate(rows) if row.device == device]
+        values = iter(torch.cat([rows[number] for number in there]).tolist())
+        for number in there:
+            found[number] = list(itertools.islice(values, len(rows[number])))
+    return found
 
 
 def _double(value: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ class WeightAverage:
         self.updates = 0
         self._mean = {name: value.detach().clone() for name, value in self._live.items()}
         floats = [name for name, value in self._live.items() if value.is_floating_point()]
-        self._averaged = [self._mean[name] for name in floats], [self._live[name] for name in floats]
+        self._averaged = [_own(self._mean[name]) for name in floats], [_own(self._live[name]) for name in floats]
         self._copied = [(self._mean[name], value) for name, value in self._live.items() if name not in floats]
 
     @property
@@ -121,3 +121,12 @@ class WeightAverage:
     def _write(self, weights: Mapping[str, Tensor]) -> None:
         for name, value in self._live.items():
             value.copy_(weights[name])
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """What this process has of a weight; all of it unless the network is divided among processes."""
+    if not hasattr(tensor, "to_local"):
+        return tensor
+    from maskwright.distributed.shards import own_share
+
+    return own_share(tensor)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from maskwright.tasks.interface import Task
 from maskwright.training.memory import pieces
-from maskwright.training.state import Statistics, TrainState, random_state, set_random_state
+from maskwright.training.rewinding import Statistics, random_state, set_random_state
+from maskwright.training.state import TrainState
 from maskwright.types import Batch, LossOutput, Mixed
 
 if TYPE_CHECKING:

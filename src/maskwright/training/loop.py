@@ -264,13 +264,9 @@ def _passes(
         TrainingError: If the run is to stop, or went back as often as it may.
     """
     state.return_to_boundary()
-    culprit = find_culprit(state, task, group, weights)
-    if state.together is not None:
-        culprit = state.together.first(culprit)
     message = (
         f"Loss or gradient is not finite in epoch {state.epoch + 1}, step {state.global_step + 1} "
-        f"(loss {outcome.loss:g}, gradient norm {outcome.grad_norm:g}): "
-        f"{culprit or 'no sample of it shows it again, so it comes from the statistics of the whole batch'}."
+        f"(loss {outcome.loss:g}, gradient norm {outcome.grad_norm:g}): {_told_culprit(state, task, group, weights)}."
     )
     policy = state.recovery.on_nonfinite
     if policy == "stop":
@@ -291,3 +287,13 @@ def _passes(
         f"{state.recovery.restore_times} times; the learning rate is {state.lrs[0]:g} now.",
     )
     return False
+
+
+def _told_culprit(state: TrainState, task: Task, group: Sequence[Batch], weights: Mapping[str, Tensor]) -> str:
+    """Which term of which sample it comes from, in words."""
+    if state.shards is not None:
+        return "no sample is looked at alone while the network is divided (training.strategy: fsdp)"
+    culprit = find_culprit(state, task, group, weights)
+    if state.together is not None:
+        culprit = state.together.first(culprit)
+    return str(culprit or "no sample of it shows it again, so it comes from the statistics of the whole batch")

@@ -33,7 +33,7 @@ from maskwright.tracking import EventLog, History, RunFolder
 from maskwright.training.loop_scores import LoopScores, measure
 from maskwright.training.manager_presets import checkpoint_settings
 from maskwright.training.manager_summary import training_summary
-from maskwright.training.state import random_state, set_random_state
+from maskwright.training.rewinding import random_state, set_random_state
 from maskwright.training.step_objects import Amp, TrainingOptimizer
 from maskwright.training.validation import evaluation_mode
 

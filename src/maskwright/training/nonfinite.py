@@ -11,7 +11,8 @@ from torch import Tensor
 from maskwright.checkpoints import bare_model
 from maskwright.tasks.interface import Task
 from maskwright.training.memory import pieces
-from maskwright.training.state import TrainState, random_state, set_random_state
+from maskwright.training.rewinding import random_state, set_random_state
+from maskwright.training.state import TrainState
 from maskwright.training.validation import evaluation_mode
 from maskwright.types import Batch, Place
 

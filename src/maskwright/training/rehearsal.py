@@ -11,7 +11,8 @@ from maskwright.errors import TrainingError
 from maskwright.tasks.interface import Task
 from maskwright.training.learning import is_one_pass, learn_from, learn_together
 from maskwright.training.loop import TrainBatches, groups_of
-from maskwright.training.state import TrainState, random_state, set_random_state
+from maskwright.training.rewinding import random_state, set_random_state
+from maskwright.training.state import TrainState
 from maskwright.training.updater import StepOutcome
 from maskwright.types import Batch
 

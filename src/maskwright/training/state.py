@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,15 +21,18 @@ from maskwright.training.ema import WeightAverage
 from maskwright.training.fitting import lay_out_anew, require_same_plan, require_same_weights
 from maskwright.training.monitor import Monitor
 from maskwright.training.recovery import Recovery
+from maskwright.training.rewinding import Statistics, random_state, set_random_state
+from maskwright.training.together import Wish
 
 if TYPE_CHECKING:
+    from maskwright.distributed.shards import Shards
     from maskwright.tasks.interface import Meter
     from maskwright.training.callback import CallbackList
-    from maskwright.training.together import Stop, Together
+    from maskwright.training.together import Together
     from maskwright.training.updater import StepUpdater
     from maskwright.types import Batch
 
-__all__ = ["Best", "Note", "Statistics", "TrainState", "random_state", "set_random_state"]
+__all__ = ["Best", "Note", "TrainState"]
 
 log = logging.getLogger("maskwright.training")
 
@@ -80,6 +83,7 @@ class TrainState:
         validation_batches: Batches of the validation at hand or of the last one; 0 before the first.
         stop_reason: Why the run should end, once somebody asked.
         checkpoint_wanted: True once somebody asked for a checkpoint at the next update.
+        checkpoint_agreed: True once all processes that divide the network know of it.
         restored: Times the state was restored because a number was not finite.
         micro_batch: Images that are computed at once since memory ran short; None: whole batches.
     """
@@ -125,6 +129,7 @@ class TrainState:
         self.validation_batches = 0
         self.stop_reason: str | None = None
         self.checkpoint_wanted = False
+        self.checkpoint_agreed = False
         self.restored = 0
         self.micro_batch: int | None = None
         self.callbacks: CallbackList | None = None
@@ -134,7 +139,7 @@ class TrainState:
         self._stops_finished = False
         self._in_group = False
         self._averaged = False
-        self._asked: Stop | None = None
+        self._asked = Wish()
         self._good: dict[str, Any] | None = None
         self._statistics: Statistics | None = None
 
@@ -150,22 +155,36 @@ class TrainState:
             finished: True if the run has reached its goal early; False if it is to be resumed some time.
         """
         if self.together is not None:
-            self._asked = self._asked or (reason, finished)
+            self._asked = replace(self._asked, stop=self._asked.stop or (reason, finished))
         elif self.stop_reason is None:
             self.stop_reason = reason
             self._stops_finished = finished
 
     def begin_anew(self) -> None:
         """Forget that the run was asked to stop."""
-        self.stop_reason, self._asked = None, None
+        self.stop_reason, self._asked = None, Wish()
+
+    @property
+    def is_asked_to_stop(self) -> bool:
+        """Whether this process was asked to end the run, whether or not the others know of it yet."""
+        return self.stop_reason is not None or self._asked.stop is not None
 
     def must_stop(self) -> bool:
         """Whether the run ends here; several processes agree on it, and must ask at the same point."""
         if self.together is not None and self.stop_reason is None:
-            agreed = self.together.agreed(self._asked)
-            if agreed is not None:
-                self.stop_reason, self._stops_finished = agreed
+            self._agree(self.together)
         return self.stop_reason is not None
+
+    def _agree(self, together: Together) -> None:
+        is_wanted = self.shards is not None and self.checkpoint_wanted
+        agreed = together.agreed(replace(self._asked, checkpoint=is_wanted))
+        self._asked = Wish()
+        if agreed.stop is not None:
+            self.stop_reason, self._stops_finished = agreed.stop
+        if agreed.lr is not None:
+            self._scale_lr(agreed.lr / self.lrs[0])
+            self.checkpoint_wanted = True  # a crash must not undo what the user asked for
+        self.checkpoint_agreed = self.checkpoint_agreed or agreed.checkpoint
 
     @property
     def is_finished(self) -> bool:
@@ -175,6 +194,8 @@ class TrainState:
     def set_lr(self, lr: float) -> None:
         """Set the learning rate of the first group now; other groups and the rest of the schedule scale with it.
 
+        Of several processes any may ask; all have it from the next update on.
+
         Raises:
             TrainingError: If ``lr`` is not a positive number, or the present one is 0.
         """
@@ -183,7 +204,10 @@ class TrainState:
             raise TrainingError(f"lr: {lr!r} is not a positive number. Give a learning rate such as 0.001.")
         if now == 0:
             raise TrainingError("The learning rate is 0 now and cannot be scaled. Wait for the schedule to move on.")
-        self._scale_lr(lr / now)
+        if self.together is not None:
+            self._asked = replace(self._asked, lr=lr)
+        else:
+            self._scale_lr(lr / now)
 
     def note(self, kind: str, **fields: Any) -> None:
         """Tell all callbacks, now or once there are some; warnings go to Python's logging as well."""
@@ -198,6 +222,11 @@ class TrainState:
     def lrs(self) -> list[float]:
         """Learning rate of each parameter group."""
         return [float(group["lr"]) for group in self.optimizer.param_groups]
+
+    @property
+    def shards(self) -> Shards | None:
+        """The network where processes divide it; None where this one has it whole."""
+        return None if self.together is None else self.together.shards
 
     @property
     def at_boundary(self) -> bool:
@@ -448,38 +477,3 @@ class TrainState:
             "batches_per_epoch": self.batches_per_epoch,
             "accumulate": self.updater.accumulate,
         }
-
-
-def random_state(device: torch.device) -> dict[str, Tensor]:
-    """States of torch's random generators that training on ``device`` draws from."""
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
-    """The inverse of :func:`random_state`; a state without GPU leaves the GPU's generator alone."""
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)
-
-
-class Statistics:
-    """All buffers of a network, such as the statistics of norms, and their copies; looked up once, copied together."""
-
-    def __init__(self, model: nn.Module) -> None:
-        by_type: dict[torch.dtype, list[Tensor]] = {}
-        for buffer in model.buffers():
-            by_type.setdefault(buffer.dtype, []).append(buffer.detach())
-        self._pairs = [(live, [buffer.clone() for buffer in live]) for live in by_type.values()]
-
-    def keep(self) -> None:
-        """Copy them as they are now, as the constructor does."""
-        for live, kept in self._pairs:
-            torch._foreach_copy_(kept, live)
-
-    def restore(self) -> None:
-        """Make them what they were when they were copied."""
-        for live, kept in self._pairs:
-            torch._foreach_copy_(live, kept)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -19,23 +19,47 @@ from torch import Tensor, nn
 
 from maskwright.distributed import add_up, gathered, largest, rank, share_of, world_size
 from maskwright.distributed.replicas import Replicas
-from maskwright.errors import ConfigError
+from maskwright.errors import ConfigError, TrainingError
 from maskwright.training.averages import LossSums
 from maskwright.types import Batch, LossOutput
 
 if TYPE_CHECKING:
     from maskwright.config.training import TrainingConfig
+    from maskwright.distributed.shards import Shards
     from maskwright.tasks.interface import Meter, Task
     from maskwright.training.loop import EvalBatches, TrainBatches
     from maskwright.training.state import TrainState
     from maskwright.training.updater import StepUpdater
 
-__all__ = ["ShortElsewhereError", "Stop", "Together", "divided", "with_sync_batch_norm"]
+__all__ = [
+    "ShortElsewhereError",
+    "Stop",
+    "Together",
+    "Wish",
+    "divided",
+    "require_a_sample_each",
+    "with_sync_batch_norm",
+]
 
 _T = TypeVar("_T")
-_IMAGES, _FULL = "images of all processes", "processes with images in the last batch"
+_IMAGES, _FULL = "images of all processes", "processes with images in every batch"
 Stop = tuple[str, bool]
 """Why a run is to end, and whether it has reached its goal by that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a process asks of all.
+
+    Attributes:
+        stop: To end the run.
+        lr: This learning rate from here on.
+        checkpoint: A checkpoint; of networks that are divided, which no process can save alone.
+    """
+
+    stop: Stop | None = None
+    lr: float | None = None
+    checkpoint: bool = False
 
 
 class ShortElsewhereError(MemoryError):
@@ -54,34 +78,43 @@ class Together:
     """The part of a training run that concerns the other processes.
 
     Args:
-        model: The network on its device.
-        loss_module: The part of the loss that is trained; None if nothing of it is.
+        replicas: The network, of which every process has a replica or a share.
         seed: Of the run; random numbers inside the network follow from it, the process and the place in the run.
-        overlap: Exchange gradients while others are computed; False where a failed pass is to be tried again.
 
     Attributes:
         images: Images of the update at hand, of all processes.
         network: What computes the pass at hand.
+        shards: The network where it is divided: all processes must then compute with it at the same points.
     """
 
-    def __init__(self, model: nn.Module, loss_module: nn.Module | None, *, seed: int, overlap: bool) -> None:
-        others = () if loss_module is None else loss_module.parameters()
-        self.replicas = Replicas(model, others, overlap=overlap)
-        self.network: Callable[..., Any] = model
+    def __init__(self, replicas: Replicas | Shards, *, seed: int) -> None:
+        self.replicas = replicas
+        self.shards: Shards | None = None if isinstance(replicas, Replicas) else replicas
+        self.network: Callable[..., Any] = replicas.model
         self.images = 0
         self._seed = seed
         self._can_overlap = True
 
     def add_weights(self, weights: Mapping[str, Tensor], group: Sequence[Batch]) -> dict[str, Tensor]:
-        """What the terms of an update are divided by: the weights of all processes."""
+        """What the terms of an update are divided by: the weights of all processes.
+
+        Raises:
+            TrainingError: If the network is divided and a process has nothing of a batch.
+        """
         some = next(iter(weights.values()))
         counts = {
             _IMAGES: some.new_tensor(sum(len(batch) for batch in group)),
-            _FULL: some.new_tensor(bool(len(group[-1]))),
+            _FULL: some.new_tensor(all(map(len, group))),
         }
         total = add_up({**weights, **counts})
         self.images = int(total.pop(_IMAGES))
         self._can_overlap = int(total.pop(_FULL)) == world_size()
+        if self.shards is not None and not self._can_overlap:
+            raise TrainingError(
+                f"A batch has fewer samples than the {world_size()} processes that divide the network, and all must "
+                "have one (training.strategy: fsdp). Set data.loader.drop_last: true, or change "
+                "data.loader.batch_size."
+            )
         return total
 
     def seed_for(self, epoch: int, position: int) -> int:
@@ -163,9 +196,17 @@ class Together:
         ):
             if batch is not None:
                 yield batch
+            elif self.shards is not None:
+                self._accompany(loader, own)
             self.require_room()
             if state.must_stop():
                 return
+
+    def _accompany(self, loader: EvalBatches, own: range) -> None:
+        """Compute beside the others, whose weights are here too; what comes of it counts nowhere."""
+        some = range(own.stop - 1, own.stop) if own else range(1)
+        batch = next(iter(_batches(loader, some))).to(next(self.replicas.model.parameters()).device)
+        self.replicas.model(batch.image, batch.condition)
 
     def merged(self, sums: LossSums, meter: Meter, task: Task) -> tuple[LossSums, Meter]:
         """What all processes have counted, in the order of the data: the same as one process has of all of it."""
@@ -180,11 +221,16 @@ class Together:
         """What the first process that has found anything has found."""
         return next((each for each in gathered(found) if each is not None), None)
 
-    def agreed(self, asked: Stop | None) -> Stop | None:
-        """Whether any process was asked to stop, and why; all ask at the same point."""
-        if not largest(int(asked is not None)):
-            return None
-        return self.first(asked)
+    def agreed(self, own: Wish) -> Wish:
+        """What any of the processes wishes; all ask at the same point."""
+        if not largest(int(own != Wish())):
+            return own
+        wishes = gathered(own)
+        return Wish(
+            next((wish.stop for wish in wishes if wish.stop is not None), None),
+            next((wish.lr for wish in wishes if wish.lr is not None), None),
+            any(wish.checkpoint for wish in wishes),
+        )
 
 
 def _batches(loader: EvalBatches, numbers: range) -> Iterator[Batch]:
@@ -229,6 +275,17 @@ def with_sync_batch_norm(
         )
     if settings.out_of_memory == "smaller":
         raise ConfigError(f"{where}: batches cannot be computed in smaller pieces. Set training.out_of_memory: advise.")
+    require_a_sample_each(where, loader)
+    found: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    return found
+
+
+def require_a_sample_each(where: str, loader: TrainBatches) -> None:
+    """Refuse a last batch of an epoch that has fewer samples than there are processes.
+
+    Raises:
+        ConfigError: Beginning with ``where``, the setting that asks for it.
+    """
     plan, size = getattr(loader, "plan", None), getattr(loader, "batch_size", None)
     last = 0 if plan is None or size is None or len(loader) * size <= len(plan) else len(plan) % size
     if 0 < last < world_size():
@@ -236,5 +293,3 @@ def with_sync_batch_norm(
             f"{where}: the last batch of an epoch has {last} samples for {world_size()} processes, and all must have "
             "one. Set data.loader.drop_last: true, or change data.loader.batch_size."
         )
-    found: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    return found

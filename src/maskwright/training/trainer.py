@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from maskwright.checkpoints import CheckpointStore, Loaded, bare_model, load_state, save_state
+from maskwright.checkpoints import CheckpointStore, DividedStore, Loaded, bare_model, load_state, save_state
 from maskwright.config.callbacks import CallbacksConfig
 from maskwright.config.checkpoints import CheckpointsConfig
 from maskwright.config.optim import OptimConfig
@@ -33,12 +33,13 @@ from maskwright.training.callback import Callback, CallbackList
 from maskwright.training.callbacks import BestWeights, Checkpointing, HistoryCallback, ProgressCallback
 from maskwright.training.compiling import compile_model
 from maskwright.training.determinism import deterministic
+from maskwright.training.dividing import blank_copy, build_together, divided_state, filled_copy, require_divisible
 from maskwright.training.ema import WeightAverage
 from maskwright.training.interrupt import graceful_stop
 from maskwright.training.loop import EvalBatches, TrainBatches, fit
 from maskwright.training.recovery import Recovery
 from maskwright.training.state import TrainState
-from maskwright.training.together import Together, divided, with_sync_batch_norm
+from maskwright.training.together import divided, with_sync_batch_norm
 from maskwright.training.updater import StepUpdater
 from maskwright.training.validation import evaluation_mode, validate
 from maskwright.training.watchers import (
@@ -103,7 +104,8 @@ class Trainer:
         TrainingError: If a loader is empty, or a launcher started several processes that have not joined.
 
     Of several processes that have joined (:func:`maskwright.distributed.joined`) each has a Trainer of the same parts;
-    the first one writes, and callbacks of your own are called in all of them.
+    the first one writes, and callbacks of your own are called in all of them. ``divides`` says whether they divide the
+    network (``training.strategy: fsdp``); what computes with it must then do so in all of them.
     """
 
     def __init__(
@@ -137,6 +139,10 @@ class Trainer:
         self.description = {"versions": package_versions()} | dict(description or {})
         monitoring = monitoring or CallbacksConfig()
         self.monitor = run_monitor(monitoring, task, has_validation=val_loader is not None)
+        self.divides = world_size() > 1 and self.training.strategy == "fsdp"
+        if self.divides:
+            require_divisible(self.training, monitoring, optimizer, self.train_loader)
+        self._blank = blank_copy(model) if self.divides else None
         self.state = self._build_state(model, optim or OptimConfig(), optimizer, schedule)
         self.updater = self.state.updater
         self.store = None if run_folder is None else self._build_store(run_folder, checkpoints or CheckpointsConfig())
@@ -151,7 +157,7 @@ class Trainer:
                 *(prediction_watchers(monitoring, task, val_loader, run_folder) if is_main() else ()),
                 *callbacks,
                 *score_watchers(self.state, task, has_validation=val_loader is not None),
-                *(self._saving(checkpoints or CheckpointsConfig()) if is_main() else ()),
+                *self._saving(checkpoints or CheckpointsConfig()),
                 ProgressCallback(quiet=quiet or not is_main()),
             ]
         )
@@ -194,7 +200,7 @@ class Trainer:
         Raises:
             CheckpointError: If there is no run folder, no checkpoint is whole, or the run was planned otherwise.
         """
-        loaded = from_main(self._latest)
+        loaded = self._latest_share() if self.divides else from_main(self._latest)
         if loaded is None:
             self.state.note("warning", message="The run has no checkpoint yet and begins anew.")
             return None
@@ -207,6 +213,15 @@ class Trainer:
         if self.store is None:
             raise CheckpointError("There is nothing to resume: this Trainer has no run folder. Give run_folder.")
         return self.store.load_latest() if self.store.records else None
+
+    def _latest_share(self) -> Loaded | None:
+        """As :meth:`_latest`, where each process reads its share."""
+        shards = self.state.shards
+        assert shards is not None
+        loaded = DividedStore(self.store).load_latest(shards.room_for)
+        return (
+            None if loaded is None else loaded._replace(state=divided_state(loaded.state, shards, self.state.optimizer))
+        )
 
     def test(self, loader: Iterable[Batch] | None = None) -> dict[str, float]:
         """Losses and scores on ``loader``, unset: on ``test_loader``, with keys ``test/loss``, ``test/iou`` ...
@@ -259,12 +274,21 @@ class Trainer:
         return self._copy_with(weights)
 
     def last_model(self) -> nn.Module:
-        """As :meth:`best_model`, with the weights as they are now."""
-        return self._copy_with(self.state.weights())
+        """As :meth:`best_model`, with the weights as they are now; where they are divided, all processes must ask."""
+        if not self.divides:
+            return self._copy_with(self.state.weights())
+        from maskwright.distributed.shards import whole
 
-    def _copy_with(self, weights: Mapping[str, Tensor]) -> nn.Module:
-        model = bare_model(copy.deepcopy(self.model)).cpu()
-        model.load_state_dict(weights)
+        return self._copy_with(whole(self.state.weights()))
+
+    def blank_model(self) -> nn.Module:
+        """As :meth:`best_model`, with weights of no meaning: for those of another process."""
+        return self._copy_with(None)
+
+    def _copy_with(self, weights: Mapping[str, Tensor] | None) -> nn.Module:
+        model = bare_model(copy.deepcopy(self.model)).cpu() if self._blank is None else filled_copy(self._blank)
+        if weights is not None:
+            model.load_state_dict(weights)
         return as_predicting(model).eval()
 
     def _best_on_disk(self) -> Loaded | None:
@@ -280,7 +304,16 @@ class Trainer:
             return None
 
     def save_checkpoint(self, path: str | Path) -> None:
-        """Write the whole state of the run to ``path``, durably. Raises CheckpointError if the disk refuses."""
+        """Write the whole state of the run to ``path``, durably.
+
+        Raises:
+            CheckpointError: If the disk refuses, or each process holds a share of the state only.
+        """
+        if self.divides:
+            raise CheckpointError(
+                "The state is divided among the processes (training.strategy: fsdp) and is saved in a run folder only. "
+                "Give run_folder."
+            )
         save_state(Path(path), self.state.state_dict() | {"description": self.description})
 
     def load_checkpoint(self, path: str | Path) -> None:
@@ -289,7 +322,8 @@ class Trainer:
         Raises:
             CheckpointError: If the file is damaged, or belongs to another network or a run planned otherwise.
         """
-        self.state.load_state_dict(load_state(Path(path)))
+        state, shards = load_state(Path(path)), self.state.shards
+        self.state.load_state_dict(state if shards is None else divided_state(state, shards, self.state.optimizer))
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
@@ -302,7 +336,8 @@ class Trainer:
     ) -> TrainState:
         settings = self.training
         device = choose_device(own_device(settings.device, available_devices()))
-        model = prepare_model(model, device)
+        if not self.divides:  # else it may not fit there
+            model = prepare_model(model, device, channels_last=settings.channels_last)
         if settings.sync_batch_norm and world_size() > 1:
             model = with_sync_batch_norm(model, device, settings, self.train_loader)
         if settings.gradient_checkpointing:
@@ -310,8 +345,12 @@ class Trainer:
         if settings.compile != "off":
             compile_model(model, settings.compile)
         loss_module = self.task.loss_module
+        if loss_module is not None:
+            loss_module.to(device)
+        # Before the optimizer, which is to hold the shares where the network is divided.
+        together = None if world_size() == 1 else build_together(model, loss_module, settings, device)
         # Together, so that a parameter of the loss is in one group too: the one without weight decay.
-        trained = model if loss_module is None else nn.ModuleList([model, loss_module.to(device)])
+        trained = model if loss_module is None else nn.ModuleList([model, loss_module])
         batches = len(self.train_loader)
         if optimizer is None:
             optimizer = build_optimizer(optim, trained, groups=_rates(settings.unfreeze, optim.optimizer.lr))
@@ -320,10 +359,6 @@ class Trainer:
             raise ConfigError(
                 "The loss of this task is trained too: leave optimizer out, so that it gets a place in it."
             )
-        together = None
-        if world_size() > 1:
-            overlap = settings.out_of_memory == "advise"  # a pass that may be tried again must exchange nothing
-            together = Together(model, loss_module, seed=settings.seed, overlap=overlap)
         updater = StepUpdater(
             trained.parameters(),
             precision=choose_precision(settings.precision, device),
@@ -362,17 +397,21 @@ class Trainer:
         )
 
     def _saving(self, settings: CheckpointsConfig) -> list[Callback]:
-        if self.store is None:
-            return [self._best_weights]
+        in_memory = [self._best_weights] if is_main() and not self.divides else []
+        store: CheckpointStore | DividedStore | None = self.store
+        if self.divides and from_main(lambda: self.store is not None):
+            store = DividedStore(self.store)
+        if store is None:
+            return [*in_memory]
         saving: Callback = Checkpointing(
-            self.store,
+            store,
             background=settings.background,
             every_epochs=settings.every_epochs,
             every_steps=settings.every_steps,
             every_minutes=settings.every_minutes,
             description=self.description,
         )
-        return [self._best_weights, saving]  # in memory too: a disk that was full must not cost the model
+        return [*in_memory, saving]  # in memory too: a disk that was full must not cost the model
 
     def _result(self) -> TrainResult:
         best = self.state.best

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -211,13 +211,19 @@ def clip_gradients(
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if not gradients:
         raise TrainingError("The loss reached no parameter: no gradient anywhere. Is the whole model frozen?")
-    norm = before = get_total_norm(gradients)
+    norm_of: Callable[[Sequence[Tensor]], Tensor] = get_total_norm
+    if any(hasattr(parameter, "to_local") for parameter in parameters):  # divided among processes
+        from maskwright.distributed.shards import norm_of_all as norm_of
+        from maskwright.distributed.shards import own_part
+
+        parameters = [own_part(parameter) for parameter in parameters]
+    norm = before = norm_of(gradients)
     if clip_adaptive is not None:
         _clip_units(parameters, clip_adaptive)
     if clip_value is not None:
         clip_grad_value_(parameters, clip_value)
     if clip_norm is not None and not (clip_value is None and clip_adaptive is None):
-        norm = get_total_norm(gradients)
+        norm = norm_of(gradients)
     if clip_norm is not None:
         clip_grads_with_norm_(parameters, clip_norm, norm)
     return before

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from maskwright.devices import choices_in_words
 from maskwright.distributed import world_size
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ def where_it_stands(record: CheckpointRecord | None, folder: RunFolder) -> str:
 
 
 def _who(process: Mapping[str, Any]) -> str:
-    threads = f"{process.get('threads')} threads"
-    return threads if world_size() == 1 else f"{_processes(world_size())} of {threads}"
+    words = choices_in_words(process)
+    return words if world_size() == 1 else f"{_processes(world_size())} of {words}"
 
 
 def _processes(number: int) -> str:

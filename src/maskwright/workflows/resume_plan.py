@@ -46,21 +46,27 @@ MAY_CHANGE = (
     "data.sites.*.dtm",
     "prediction.*",
     "tracking.*",
+    "training.channels_last",
     "training.compile",
     "training.device",
     "training.epochs",
     "training.gradient_checkpointing",
+    "training.keep_memory",
     "training.on_nonfinite",
     "training.out_of_memory",
     "training.precision",
     "training.restore_*",
+    "training.strategy",
     "training.threads",
     "training.validate_every",
     "tune.*",
 )
 """Settings that may change while a run lasts; of data only where it lies, for its content is compared."""
 
-_ROUNDED = tuple(f"training.{name}" for name in ("compile", "device", "gradient_checkpointing", "precision", "threads"))
+_ROUNDED = tuple(
+    f"training.{name}"
+    for name in ("channels_last", "compile", "device", "gradient_checkpointing", "precision", "strategy", "threads")
+)
 _SETTLED_AT_THE_START = ("model.initial_weights", "model.partial_weights", "tracking.output_dir")
 _EARLY = "early stopping"
 

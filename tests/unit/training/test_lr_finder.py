@@ -12,7 +12,7 @@ import torch
 
 from maskwright.errors import ConfigError, TrainingError
 from maskwright.training.lr_finder import find_lr, read_range_test
-from maskwright.training.state import random_state
+from maskwright.training.rewinding import random_state
 from maskwright.types import LossOutput
 
 Toy = Any

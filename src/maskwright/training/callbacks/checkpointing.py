@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from maskwright.checkpoints import Writing, check_plain
+from maskwright.checkpoints import DividedStore, Writing, check_divided, check_plain
 from maskwright.errors import CheckpointError
 from maskwright.tracking.manifest import CheckpointKind, CheckpointRecord
 from maskwright.training.callback import Callback
@@ -65,6 +65,9 @@ class Checkpointing(Callback):
     before the last one is on disk waits for it and none is left out. It is told of once it is written, at the next
     update or batch of the validation. What is saved as the run ends is on disk before it ends.
 
+    Where the state is divided among processes each has this callback with a DividedStore, and all save at the same
+    points: at the ends of epochs and of updates, never in the background, and not when one of them fails.
+
     Args:
         store: Where checkpoints go.
         background: Write while training goes on; needs memory for one more copy of the state.
@@ -85,7 +88,8 @@ class Checkpointing(Callback):
         description: Mapping[str, Any] | None = None,
     ) -> None:
         self.store = store
-        self.background = background
+        self._is_divided = isinstance(store, DividedStore)
+        self.background = background and not self._is_divided
         self.every_epochs = every_epochs
         self.every_steps = every_steps
         self.every_minutes = every_minutes
@@ -93,16 +97,20 @@ class Checkpointing(Callback):
         self._saved_at_s = time.monotonic()
         self._saved: _Place | None = None
         self._under_way: tuple[Writing[CheckpointRecord], _Place] | None = None
-        self._is_prepared = not background
+        self._is_prepared = not self.background
 
     def on_train_begin(self, state: TrainState) -> None:
         self._saved_at_s = time.monotonic()
         self._saved = _place(state)  # where its checkpoint was taken, or nothing has happened yet
-        check_plain(self._content(state))  # what cannot be saved must be known before the first epoch, not after
+        check = check_divided if self._is_divided else check_plain
+        check(self._content(state))  # what cannot be saved must be known before the first epoch, not after
 
     def on_step_end(self, state: TrainState, outcome: StepOutcome) -> None:
         self._tell(state, wait=False)
-        wanted = state.checkpoint_wanted or self._is_old()
+        is_old = self._is_old()
+        if is_old and self._is_divided:
+            state.checkpoint_wanted = True  # all will know of it before the next update
+        wanted = self._is_wanted(state) or (is_old and not self._is_divided)
         if self.every_steps is not None and outcome.stepped and state.global_step % self.every_steps == 0:
             wanted = True
         if not self._is_prepared:  # only now the optimizer has its state
@@ -113,21 +121,23 @@ class Checkpointing(Callback):
 
     def on_validation_batch_end(self, state: TrainState) -> None:
         self._tell(state, wait=False)
+        if self._is_divided:
+            return  # the processes have different numbers of batches
         if state.checkpoint_wanted and state.at_boundary:  # with averaged weights in place only the epoch's end is one
             self._save(state, "step")
 
     def on_epoch_end(self, state: TrainState, scores: Mapping[str, float]) -> None:
         is_best = state.best is not None and state.best.epoch == state.epoch
         is_last = state.epoch >= state.epochs or state.stop_reason is not None
-        if is_best or is_last or state.checkpoint_wanted or state.epoch % self.every_epochs == 0:
+        if is_best or is_last or self._is_wanted(state) or state.epoch % self.every_epochs == 0:
             self._save(state, "epoch", now=is_last)
 
     def on_train_end(self, state: TrainState) -> None:
         self._save(state, "epoch" if state.is_finished else "interrupted", now=True)
 
     def on_exception(self, state: TrainState, error: BaseException) -> None:
-        if not isinstance(error, Exception):
-            return  # somebody wants to leave at once; a write under way still ends well
+        if self._is_divided or not isinstance(error, Exception):
+            return  # the others know nothing of it; or somebody wants to leave, and a write under way still ends well
         if state.at_boundary:
             self._save(state, "error", now=True)
         else:
@@ -136,15 +146,19 @@ class Checkpointing(Callback):
     def _content(self, state: TrainState) -> dict[str, Any]:
         return state.state_dict() | {"description": self.description}
 
+    def _is_wanted(self, state: TrainState) -> bool:
+        """Whether somebody asked for a checkpoint, in all processes that save it."""
+        return state.checkpoint_agreed if self._is_divided else state.checkpoint_wanted
+
     def _is_old(self) -> bool:
         return self.every_minutes is not None and time.monotonic() - self._saved_at_s >= 60 * self.every_minutes
 
     def _save(self, state: TrainState, kind: CheckpointKind, *, now: bool = False) -> None:
         self._tell(state, wait=True)
         place = _place(state)
-        if self._saved == place and not state.checkpoint_wanted:
+        if self._saved == place and not self._is_wanted(state):
             return  # nothing has happened since
-        state.checkpoint_wanted = False
+        state.checkpoint_wanted = state.checkpoint_agreed = False
         self._saved_at_s = time.monotonic()  # a disk that refuses is asked again after the same pause
         save = self.store.save_later if self.background and not now else self.store.save
         try:

@@ -54,7 +54,7 @@ class ControlCallback(Callback):
 
     def _look(self, state: TrainState) -> None:
         self._obey_all(state)
-        while self.is_paused and state.stop_reason is None:
+        while self.is_paused and not state.is_asked_to_stop:
             time.sleep(_PAUSE_S)
             self._obey_all(state)
 
