@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 WORKERS ?= auto
 
-.PHONY: setup demo test test-all check docs format bench bench-setup clean
+.PHONY: setup demo test test-all check docs format bench bench-accuracy bench-heights bench-scaling bench-setup clean
 
 setup: $(READY)
 
@@ -56,8 +56,21 @@ $(BENCH)/.ready: $(READY) benchmarks/requirements.txt
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r benchmarks/requirements.txt
 	@touch $(BENCH)/.ready
 
+# Under 40 minutes on 2 cores; writes benchmarks/table.md, which the page on speed shows.
 bench: bench-setup
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BENCH)/bin/python $$script || exit 1; done
+	$(BENCH)/bin/python benchmarks/table.py
+
+# About three hours on 2 cores; what is finished is kept, and the same command goes on behind it.
+bench-accuracy: bench-setup
+	$(BENCH)/bin/python benchmarks/time_to_accuracy.py
+
+# Figures of docs/explanation/heights.md: about an hour.
+bench-heights: bench-setup
+	$(BENCH)/bin/python benchmarks/heights.py
+
+# Plots of cost against size in docs/images: minutes.
+bench-scaling: bench-setup
+	$(BENCH)/bin/python benchmarks/scaling.py
 
 clean:
 	rm -rf $(VENV) $(BENCH) demo outputs site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rows import Row, add_json_option, keep_rows
 
 WINDOW_PX = 256
 BATCH = 8
@@ -47,19 +48,21 @@ def main() -> None:
     parser.add_argument("--predictor", type=int, choices=(1, 3), default=1, help="of DEFLATE; 3 is GDAL's for floats")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1, help="of torch and OpenCV, for augment")
+    add_json_option(parser)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     if options.what == "windows":
         with tempfile.TemporaryDirectory() as folder:
-            _windows(Path(folder), options.size, options.rounds, options.predictor)
+            rows = _windows(Path(folder), options.size, options.rounds, options.predictor)
     else:
-        _augment(options.rounds, options.threads)
+        rows = _augment(options.rounds, options.threads)
+    keep_rows(options.json, rows)
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------
 
 
-def _windows(folder: Path, size: int, rounds: int, predictor: int) -> None:
+def _windows(folder: Path, size: int, rounds: int, predictor: int) -> list[Row]:
     paths = [_write(folder / f"site_{kind}.tif", size, seed, predictor) for seed, kind in enumerate(("DSM", "CHM"))]
     from maskwright.data.cache import Cache
     from maskwright.data.sources.rasters import HeightRasters, Site
@@ -68,7 +71,8 @@ def _windows(folder: Path, size: int, rounds: int, predictor: int) -> None:
     site = Site(name="site", dsm=paths[0], chm=paths[1], dtm=None, nodata=None, chm_nodata=None, ground=None)
     source = HeightRasters([site], cache=Cache(folder / "cache"))
     elapsed = time.perf_counter() - started
-    print(f"decoding two rasters of {size} x {size}: {2 * size * size / 1e6 / elapsed:.0f} Mpx/s, once")
+    decoded = 2 * size * size / 1e6 / elapsed
+    print(f"decoding two rasters of {size} x {size}: {decoded:.0f} Mpx/s, once")
     batches = _batches(source, size)
     started = time.perf_counter()
     batches(1 + BATCH * (size * size // (BATCH * WINDOW_PX * WINDOW_PX) + 1))
@@ -81,7 +85,7 @@ def _windows(folder: Path, size: int, rounds: int, predictor: int) -> None:
         "Maskwright, bare windows": _bare(source, size),
         "Maskwright, finished batches": batches,
     }
-    _race(
+    medians = _race(
         contestants,
         {name: 64 if "Maskwright" not in name and "numpy" not in name else 1024 for name in contestants},
         rounds,
@@ -89,6 +93,17 @@ def _windows(folder: Path, size: int, rounds: int, predictor: int) -> None:
         # a scene is levelled once as many pixels were read as it has; that is timed apart
         {"Maskwright, bare windows": 1024, "numpy memory map": 1024},
     )
+    first, kept = medians["TorchGeo RandomGeoSampler"], medians["rasterio, kept open"]
+    bare, mapped = medians["Maskwright, bare windows"], medians["numpy memory map"]
+    work = f"random {WINDOW_PX} px windows of a {size} x {size} DEFLATE GeoTIFF"
+    sampler, others = f"TorchGeo sampler ({first:.0f}/s)", f"rasterio kept open {kept / first:.1f}"
+    whole = medians["Maskwright, finished batches"]
+    return [
+        Row(f"{work}: bare", bare / first, "x", sampler, others, 150.0),
+        Row(f"{work}: bare", mapped / bare, "x", "numpy memory map, its time", goal=1.5, at_most=True),
+        Row(f"{work}: finished batches", whole / first, "x", sampler, goal=25.0),
+        Row("decoding it, once", decoded, "Mpx/s", goal=100.0),
+    ]
 
 
 def _write(path: Path, size: int, seed: int, predictor: int = 1) -> Path:
@@ -208,7 +223,8 @@ def _batches(source: Any, size: int) -> Callable[[int], None]:
 
 def _race(
     contestants: Contestants, counts: dict[str, int], rounds: int, unit: str, warm: dict[str, int] | None = None
-) -> None:
+) -> dict[str, float]:
+    """Medians of the speeds, by contestant."""
     speeds: dict[str, list[float]] = {name: [] for name in contestants}
     for name, run in contestants.items():
         run(max(8, counts[name] // 8) if warm is None else warm.get(name, 8))
@@ -222,18 +238,20 @@ def _race(
     for name, values in speeds.items():
         median = statistics.median(values)
         print(f"{name:32s}{median:12.0f}{median / first:10.2f}")
+    return {name: statistics.median(values) for name, values in speeds.items()}
 
 
 # --- changes of images ------------------------------------------------------------------------------------------------
 
 
-def _augment(rounds: int, threads: int) -> None:
+def _augment(rounds: int, threads: int) -> list[Row]:
     """Mirror image, quarter turn, affine, brightness and contrast, noise: each always, on one float32 tile and mask."""
     import cv2
     import torch
 
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads if threads > 1 else 0)
+    kept = []
     for bands in (1, 3):
         generator = np.random.default_rng(bands)
         image = generator.random((WINDOW_PX, WINDOW_PX, bands), np.float32)
@@ -252,7 +270,15 @@ def _augment(rounds: int, threads: int) -> None:
                 print(f"{name} is left out: {error}")
         print(f"{bands} bands, {WINDOW_PX} x {WINDOW_PX} px")
         counts = {name: 256 if name in ("Maskwright", "albumentations") else 64 for name in contestants}
-        _race(contestants, counts, rounds, "images")
+        medians = _race(contestants, counts, rounds, "images")
+        first = medians["albumentations"]
+        others = ", ".join(
+            f"{peer} {medians[peer] / first:.2f}" for peer in medians if peer not in ("albumentations", "Maskwright")
+        )
+        plural = "s" if bands > 1 else ""
+        work = f"augmentation chain, float32 {WINDOW_PX} px, {bands} band{plural} + mask, {threads} thread"
+        kept.append(Row(work, medians["Maskwright"] / first, "x", f"albumentations ({first:.0f}/s)", others, 1.1))
+    return kept
 
 
 def _albumentations(image: np.ndarray, mask: np.ndarray) -> Callable[[int], None]:

@@ -11,11 +11,14 @@ import argparse
 import json
 import os
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from rows import Row, add_json_option, keep_rows
 
 GOALS = {1_000_000: (3.0, 500.0), 10_000_000: (10.0, None)}  # steps: seconds, MB
 _OPEN = """
@@ -64,7 +67,9 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--steps", type=int, nargs="+", default=[1_000_000, 10_000_000])
     options.add_argument("--repeats", type=int, default=3)
+    add_json_option(options)
     wanted = options.parse_args()
+    rows = []
     print(f"load average {os.getloadavg()[0]:.1f}")
     for steps in wanted.steps:
         with tempfile.TemporaryDirectory() as folder:
@@ -74,6 +79,7 @@ def main() -> None:
             print(
                 f"{steps:,} steps: {path.stat().st_size / 1e6:.0f} MB, written in {time.perf_counter() - began:.0f} s"
             )
+            taken = []
             for _ in range(wanted.repeats):
                 command = [sys.executable, "-c", _OPEN, str(path)]
                 found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -83,6 +89,13 @@ def main() -> None:
                     f"  opened in {found['seconds']:.2f} s (goal {seconds}; processor {found['cpu']:.2f} s), "
                     f"{found['memory_mb']:.0f} MB (goal {memory_mb}), {found['points']} points"
                 )
+                taken.append((found["seconds"], found["memory_mb"]))
+            goal_s, goal_mb = GOALS.get(steps, (None, None))
+            median_s, median_mb = (statistics.median(column) for column in zip(*taken, strict=True))
+            work = f"opening an event log of {steps:,} steps"
+            rows.append(Row(work, median_s, "s", goal=goal_s, at_most=True))
+            rows.append(Row(f"{work}: memory", median_mb, "MB", goal=goal_mb, at_most=True))
+    keep_rows(wanted.json, rows)
 
 
 if __name__ == "__main__":

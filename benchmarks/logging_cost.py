@@ -21,6 +21,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from rows import Row, add_json_option, keep_rows
+
 from maskwright.config import TrackingConfig
 from maskwright.tracking import EventLog, RunFolder
 from maskwright.tracking.writers import Outcome, RunFacts, Tracker
@@ -134,10 +136,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=400, help="steps in a block")
     parser.add_argument("--blocks", type=int, default=9, help="pairs of blocks")
     parser.add_argument("--pause-ms", type=float, default=5.0, help="the pause that stands for the work of a step")
+    add_json_option(parser)
     options = parser.parse_args(arguments)
+    rows = []
     for every_steps, terminal in ((10, False), (10, True), (1, False)):
         found = measure(options.steps, options.blocks, options.pause_ms / 1000, every_steps, terminal)
         print(json.dumps(found), flush=True)
+        work = f"watching a run: {found['screen']}, a row every {every_steps} step{'s' if every_steps > 1 else ''}"
+        rows.append(Row(work, found["us_a_step"], "us a step"))
+    keep_rows(options.json, rows)
     return 0
 
 

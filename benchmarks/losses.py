@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import math
 import statistics
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from rows import Row, add_json_option, keep_rows
 from torch import Tensor
 
 from maskwright.losses import CombinedLoss
@@ -101,12 +103,13 @@ def peak_kib() -> int:
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
 
-def memory_of(name: str, threads: int) -> str:
+def memory_of(name: str, threads: int) -> float:
+    """NaN where the system does not tell."""
     if not sys.platform.startswith("linux"):
-        return "-"
+        return math.nan
     command = [sys.executable, __file__, "--threads", str(threads), "--memory", name]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    return f"{float(result.stdout.split()[-1]):.1f}"
+    return float(result.stdout.split()[-1])
 
 
 def main() -> None:
@@ -114,6 +117,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory", choices=list(CONTESTANTS), help=argparse.SUPPRESS)
+    add_json_option(parser)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(arguments.threads)
@@ -128,9 +132,17 @@ def main() -> None:
             seconds[name].append(step(loss, *tensors[name]))
     medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}
     print(f"{'contestant':<30}{'ms':>8}{'times monai':>13}{'memory / logits':>17}")
+    faster = {name: medians["monai"] / median for name, median in medians.items()}
+    memory = {name: memory_of(name, arguments.threads) for name in medians}
     for name, median in medians.items():
-        memory = memory_of(name, arguments.threads)
-        print(f"{name:<30}{median * 1e3:>8.1f}{medians['monai'] / median:>13.2f}{memory:>17}")
+        print(f"{name:<30}{median * 1e3:>8.1f}{faster[name]:>13.2f}{memory[name]:>17.1f}")
+    work = "BCE + Dice + focal, forward and backward, (8, 1, 512, 512)"
+    others = f"SMP {faster['segmentation_models_pytorch']:.2f}, plain torch {faster['plain_torch']:.2f}"
+    rows = [Row(work, faster["maskwright"], "x", "MONAI", others, 2.2)]
+    if not math.isnan(memory["maskwright"]):
+        others = f"MONAI {memory['monai']:.1f}, plain torch {memory['plain_torch']:.1f}"
+        rows.append(Row("its memory", memory["maskwright"], "x", "the logits", others, 4.0, at_most=True))
+    keep_rows(arguments.json, rows)
 
 
 if __name__ == "__main__":

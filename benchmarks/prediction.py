@@ -8,6 +8,10 @@ one run are safe to compare, seconds are not.
 Memory on a large raster, which is made row by row: three heights, the peak beyond what the process has after loading.
 
     python benchmarks/prediction.py --size 20000 --overlap 0.25 --heights 5 10 15 --only maskwright --repeats 1
+
+How memory grows with the raster, one process for each size:
+
+    python benchmarks/prediction.py --growth 2048 8192 --overlap 0.25 --repeats 1
 """
 
 from __future__ import annotations
@@ -23,7 +27,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from rows import Row, add_json_option, keep_rows
+
 CONTESTANTS = ("maskwright", "bare", "monai")
+GOALS = {0.25: 4.0, 0.5: 4.0}  # times MONAI, by overlap
+
+_Measured = dict[str, list[dict[str, float]]]
 
 
 def main() -> None:
@@ -31,14 +40,18 @@ def main() -> None:
     if options.contestant:
         print(json.dumps(_measured(options)))
         return
+    keep_rows(options.json, _report_growth(options) if options.growth else _report(_measure_all(options), options))
+
+
+def _measure_all(options: argparse.Namespace) -> _Measured:
     with tempfile.TemporaryDirectory() as folder:
         options.folder = folder
-        _prepare(Path(folder), options.size, tuple(options.heights))
-        rows: dict[str, list[dict[str, float]]] = {name: [] for name in options.only}
+        prepare(Path(folder), options.size, tuple(options.heights))
+        rows: _Measured = {name: [] for name in options.only}
         for _ in range(options.repeats):
             for name in options.only:
-                rows[name].append(_in_own_process(name, options))
-        _report(rows, options)
+                rows[name].append(in_own_process(name, options))
+    return rows
 
 
 def _options() -> argparse.Namespace:
@@ -52,12 +65,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, help="processes of maskwright")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
+    parser.add_argument("--growth", type=int, nargs=2, metavar=("SMALL", "LARGE"), help="memory of two sizes instead")
+    add_json_option(parser)
     parser.add_argument("--contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def _prepare(folder: Path, size: int, heights_m: tuple[float, ...]) -> None:
+def prepare(folder: Path, size: int, heights_m: tuple[float, ...]) -> None:
     """A surface as a compressed, tiled GeoTIFF, and a network nobody trained."""
     import numpy as np
     import rasterio
@@ -93,7 +108,7 @@ def _prepare(folder: Path, size: int, heights_m: tuple[float, ...]) -> None:
             dataset.write(noise, 1, window=((row, row + rows), (0, size)))
 
 
-def _in_own_process(name: str, options: argparse.Namespace) -> dict[str, float]:
+def in_own_process(name: str, options: argparse.Namespace) -> dict[str, float]:
     command = [sys.executable, __file__, "--contestant", name, "--folder", options.folder, "--size", str(options.size)]
     command += ["--tile", str(options.tile), "--overlap", str(options.overlap), "--batch-size", str(options.batch_size)]
     command += ["--workers", str(options.workers), "--heights", *(str(height) for height in options.heights)]
@@ -194,18 +209,44 @@ def _monai(options: argparse.Namespace) -> Callable[[], object]:
     return work
 
 
-def _report(rows: dict[str, list[dict[str, float]]], options: argparse.Namespace) -> None:
+def _report(measured_all: _Measured, options: argparse.Namespace) -> list[Row]:
     print(f"{options.size} x {options.size} px, windows of {options.tile}, overlap {options.overlap:.0%}")
-    median = {name: statistics.median(row["seconds"] for row in measured) for name, measured in rows.items()}
-    for name, measured in rows.items():
+    median = {name: statistics.median(row["seconds"] for row in measured) for name, measured in measured_all.items()}
+    for name, measured in measured_all.items():
         growth = statistics.median(row["growth_mb"] for row in measured)
         peak = statistics.median(row["peak_mb"] for row in measured)
         busy = statistics.median(row["cpu_seconds"] for row in measured)
         against = f", {median['monai'] / median[name]:.2f} of MONAI's speed" if "monai" in median else ""
         told = f"{busy:.2f} s of CPU{against}, memory + {growth:.0f} MB to a peak of {peak:.0f} MB"
         print(f"{name:>11}: {median[name]:7.2f} s, {told}")
+    work, rows = f"whole raster {options.size} x {options.size}, overlap {options.overlap:.0%}", []
+    if {"monai", "maskwright"} <= median.keys():
+        faster, peer = median["monai"] / median["maskwright"], f"MONAI sliding window ({median['monai']:.0f} s)"
+        rows.append(Row(work, faster, "x", peer, goal=GOALS.get(options.overlap)))
     if {"bare", "maskwright"} <= median.keys():
-        print(f"{median['bare'] / median['maskwright']:.0%} of the bare network's speed")
+        share = median["bare"] / median["maskwright"]
+        print(f"{share:.0%} of the bare network's speed")
+        rows.append(Row(work, share, "x", "the bare network on the same windows", goal=0.9))
+    return rows
+
+
+def _report_growth(options: argparse.Namespace) -> list[Row]:
+    """By how much the memory taken for a large raster exceeds that for a small one."""
+    options.only = [name for name in options.only if name != "bare"]
+    peaks: dict[str, list[float]] = {name: [] for name in options.only}
+    for size in options.growth:
+        options.size = size
+        for name, measured in _measure_all(options).items():
+            peaks[name].append(statistics.median(row["peak_mb"] for row in measured))
+    growth = {name: large - small for name, (small, large) in peaks.items()}
+    small, large = options.growth
+    for name, (before, after) in peaks.items():
+        print(f"{name:>11}: peak {before:.0f} MiB at {small} px, {after:.0f} MiB at {large} px: + {after - before:.0f}")
+    others = f"MONAI +{growth['monai']:.0f} MiB" if "monai" in growth else ""
+    if "maskwright" not in growth:
+        return []
+    work = f"memory growth of a raster prediction from {small} to {large} px a side"
+    return [Row(work, growth["maskwright"], "MiB", others=others, goal=60.0, at_most=True)]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -24,13 +23,14 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from rows import Row, add_json_option, keep_rows, machine
 from torch import nn
 
 from maskwright.config.callbacks import CallbacksConfig, EarlyStoppingConfig
 from maskwright.config.checkpoints import CheckpointsConfig
 from maskwright.config.loss import CombinedLossConfig
 from maskwright.config.metrics import MetricsConfig
-from maskwright.config.model import UNetConfig
+from maskwright.config.model import ModelConfig, UNetConfig
 from maskwright.config.task import BinaryTask
 from maskwright.config.training import TrainingConfig
 from maskwright.devices import prepare_model, prepare_process
@@ -38,6 +38,7 @@ from maskwright.optim.optimizers import adamw
 from maskwright.tasks import build_task
 from maskwright.tracking import RunFolder
 from maskwright.training import Trainer
+from maskwright.training.loop import TrainBatches
 from maskwright.types import Batch, Place, Window
 
 PARTS = ("loop", "saving", "loading")
@@ -47,20 +48,22 @@ MIB = 2**20
 class Scene:
     """The parts of a run on invented pixels: one network, one batch given again and again."""
 
-    def __init__(self, base_channels: int, samples: int, side_px: int, precision: str = "fp32") -> None:
-        self.model_config = UNetConfig(base_channels=base_channels, depth=4)
+    def __init__(
+        self, model: ModelConfig, *, samples: int, side_px: int, channels: int = 1, precision: str = "fp32"
+    ) -> None:
+        self.model_config, self.channels = model, channels
         self.task = build_task(BinaryTask(), CombinedLossConfig(), MetricsConfig(), self.model_config, ("dark",))
         self.precision = precision
-        image = torch.randn(samples, 1, side_px, side_px)
+        image = torch.randn(samples, channels, side_px, side_px)
         where = tuple(Place("invented", Window(0, side_px * n, side_px, side_px)) for n in range(samples))
         valid = torch.ones(samples, side_px, side_px, dtype=torch.bool)
         self.batch = Batch(image, (image[:, 0] < 0).long(), valid, None, where)
 
     def network(self) -> nn.Module:
         torch.manual_seed(0)
-        return self.task.build_model(self.model_config, 1, 1)
+        return self.task.build_model(self.model_config, self.channels, 1)
 
-    def trainer(self, folder: Path, loader: Turns) -> Trainer:
+    def trainer(self, folder: Path, loader: TrainBatches) -> Trainer:
         return Trainer(
             self.task,
             self.network(),
@@ -114,18 +117,19 @@ class Turns:
 # --- the parts --------------------------------------------------------------------------------------------------------
 
 
-def loop_part(rounds: int, folder: Path) -> Iterator[str]:
+def loop_part(rounds: int, folder: Path, kept: list[Row]) -> Iterator[str]:
     for precision in ("fp32", "bf16"):
-        scene = Scene(base_channels=16, samples=8, side_px=256, precision=precision)
+        scene = Scene(light_unet(), samples=8, side_px=256, precision=precision)
         turns = Turns(scene.batch, 3 + 4 * rounds, scene.bare_step())
         scene.trainer(folder, turns).train()
         ours, bare = turns.own_s[3:], turns.other_s[3:]  # the first steps warm up
         ratio = statistics.median(one / other for one, other in zip(ours, bare, strict=True))
         yield row(f"loop {precision}: bare step", statistics.median(bare))
         yield row(f"loop {precision}: Trainer step", statistics.median(ours), ratio, 1.02)
+        kept.append(Row(f"step of Trainer, {precision}", ratio, "x", "the same step bare", goal=1.02, at_most=True))
 
 
-def saving_part(rounds: int, folder: Path, state_mib: int) -> Iterator[str]:
+def saving_part(rounds: int, folder: Path, state_mib: int, kept: list[Row]) -> Iterator[str]:
     scene, trainer = trained(folder, state_mib)
     assert trainer.store is not None
     step, store = scene.bare_step(), trainer.store
@@ -152,14 +156,17 @@ def saving_part(rounds: int, folder: Path, state_mib: int) -> Iterator[str]:
     yield row("saving: torch.save + fsync + rename", statistics.median(plain))
     ratio = statistics.median(blocked) / statistics.median(plain)
     yield row("saving: training waits", statistics.median(blocked), ratio, 0.1)
+    work, plainly = f"saving {size:.0f} MiB of state", f"torch.save + fsync ({statistics.median(plain) * 1e3:.0f} ms)"
+    kept.append(Row(f"{work}: time training is blocked", ratio, "x", plainly, goal=0.1, at_most=True))
     yield row("saving: on disk and verified after", statistics.median(written))
     yield row("saving: a step alone", statistics.median(alone))
     if during:
         slower = statistics.median(during) / statistics.median(alone)
         yield row("saving: a step during a write", statistics.median(during), slower, 1.3)
+        kept.append(Row(f"{work}: steps meanwhile", slower, "x", "a step alone", goal=1.3, at_most=True))
 
 
-def loading_part(rounds: int, folder: Path, state_mib: int) -> Iterator[str]:
+def loading_part(rounds: int, folder: Path, state_mib: int, kept: list[Row]) -> Iterator[str]:
     _, trainer = trained(folder, state_mib)
     assert trainer.store is not None
     store, path = trainer.store, trainer.store.folder / "checkpoint_latest.pt"
@@ -174,6 +181,8 @@ def loading_part(rounds: int, folder: Path, state_mib: int) -> Iterator[str]:
     for name, times in taken.items():
         goal = f"   goal {goals[name] * 1e3:.0f} ms" if name in goals else ""
         yield row(name, statistics.median(times)) + goal
+        if name in goals:
+            kept.append(Row(f"{name}, {state_mib} MiB", statistics.median(times), "s", goal=goals[name], at_most=True))
 
 
 # --- tools ------------------------------------------------------------------------------------------------------------
@@ -182,10 +191,14 @@ def loading_part(rounds: int, folder: Path, state_mib: int) -> Iterator[str]:
 def trained(folder: Path, state_mib: int) -> tuple[Scene, Trainer]:
     """A run whose weights and optimizer state take about so much, after two steps, saved."""
     base = round(16 * (state_mib * MIB / 12 / 1.94e6) ** 0.5)  # base_channels 16: 1.94 M weights, times 12 bytes
-    scene = Scene(base_channels=base, samples=1, side_px=64)
+    scene = Scene(light_unet(base), samples=1, side_px=64)
     trainer = scene.trainer(folder, Turns(scene.batch, 2))
     trainer.train()
     return scene, trainer
+
+
+def light_unet(base_channels: int = 16) -> UNetConfig:
+    return UNetConfig(base_channels=base_channels, depth=4)
 
 
 def save_plainly(path: Path, content: object) -> None:
@@ -216,19 +229,6 @@ def row(what: str, median_s: float, ratio: float | None = None, goal: float | No
     return f"{what:<44}{median_s * 1e3:>10.1f} ms{compared}"
 
 
-def machine(threads: int) -> str:
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        cpu = names[0] if names else cpu
-    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return (
-        f"{cpu}, {os.cpu_count()} cores, {threads} threads{load}; {platform.system()} {platform.release()}; "
-        f"Python {platform.python_version()}, torch {torch.__version__}"
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=PARTS, action="append", help="one part only; may be given again")
@@ -236,19 +236,22 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--state-mib", type=int, default=280)
     parser.add_argument("--folder", type=Path, help="where to write; unset: the system's place for temporary files")
+    add_json_option(parser)
     arguments = parser.parse_args()
     prepare_process(arguments.threads)
-    print(machine(arguments.threads))
+    print(machine())
+    kept: list[Row] = []
     for part in arguments.part or PARTS:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
             if part == "loop":
-                lines = loop_part(arguments.rounds, Path(folder))
+                lines = loop_part(arguments.rounds, Path(folder), kept)
             elif part == "saving":
-                lines = saving_part(arguments.rounds, Path(folder), arguments.state_mib)
+                lines = saving_part(arguments.rounds, Path(folder), arguments.state_mib, kept)
             else:
-                lines = loading_part(arguments.rounds, Path(folder), arguments.state_mib)
+                lines = loading_part(arguments.rounds, Path(folder), arguments.state_mib, kept)
             for line in lines:
                 print(line, flush=True)
+    keep_rows(arguments.json, kept)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where the mathematics runs and how: device, precision, memory of the process, memory layout, random seeds.
+"""What is settled at the start: device, precision, threads, loader processes, memory and its layout, random seeds.
 
 Torch is imported when a function needs it, so that reading this file costs nothing.
 """
@@ -10,7 +10,8 @@ import os
 import platform
 import random
 import re
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from maskwright.errors import ConfigError
 
@@ -24,18 +25,27 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Precision",
+    "Workers",
     "available_devices",
+    "choices_in_words",
     "choose_device",
     "choose_precision",
+    "choose_workers",
     "keep_memory",
+    "network_choices",
     "prepare_environment",
     "prepare_model",
     "prepare_process",
     "seed_everything",
     "settle_process",
+    "usable_cores",
 ]
 
 Precision = Literal["fp32", "bf16", "fp16"]
+Workers = int | Literal["auto"]
+
+_MOST_WORKERS = 8
+_KEPT = "keeps freed memory"
 
 # glibc's malloc.h: parameters of mallopt.
 _M_TRIM_THRESHOLD = -1
@@ -122,50 +132,104 @@ def prepare_environment() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
-def prepare_process(threads: int | None = None, *, allocator: bool = True) -> dict[str, object]:
+def prepare_process(threads: int | None = None, *, allocator: bool = True, loading: int = 0) -> dict[str, object]:
     """Settle what belongs to a whole process: threads of the mathematics and how memory is kept.
 
     For processes that Maskwright starts; in a host program only if it asks for it.
 
     Args:
-        threads: CPU threads; None: ``OMP_NUM_THREADS``, else all cores this process may use.
+        threads: CPU threads; None: ``OMP_NUM_THREADS``, else all cores this process may use, less those that load.
         allocator: False leaves the memory allocator alone.
+        loading: Loader processes beside it; they get cores of their own where there are 4 or more.
 
     Returns:
         What was chosen, plain values for ``run.json``: ``threads``, ``allocator``.
     """
     import torch
 
-    count = threads if threads is not None else _usable_cores()
+    count = threads if threads is not None else _threads_beside(loading)
     torch.set_num_threads(count)
     kept = allocator and keep_memory()
-    return {"threads": count, "allocator": "keeps freed memory" if kept else "unchanged"}
+    return {"threads": count, "allocator": _KEPT if kept else "unchanged"}
 
 
-def settle_process(threads: int | None, own_process: bool) -> dict[str, object]:
+def settle_process(
+    threads: int | None, own_process: bool, allocator: bool = True, *, loading: int = 0
+) -> dict[str, object]:
     """Threads and memory for a piece of work; in a host's process only the threads, and only if it named a number.
 
     Args:
         threads: CPU threads asked for; None: all usable cores, or what the host has chosen.
         own_process: True if the process exists for this work alone.
+        allocator: False leaves the memory allocator alone.
+        loading: As of :func:`prepare_process`.
 
     Returns:
         As :func:`prepare_process`.
     """
     if own_process or threads is not None:
-        return prepare_process(threads, allocator=own_process)
+        return prepare_process(threads, allocator=own_process and allocator, loading=loading)
     import torch
 
     return {"threads": torch.get_num_threads(), "allocator": "unchanged"}
 
 
-def _usable_cores() -> int:
+def _threads_beside(loading: int) -> int:
+    """Threads of the mathematics beside so many loader processes."""
     wish = os.environ.get("OMP_NUM_THREADS", "")
     if wish.isdecimal() and int(wish) > 0:
         return int(wish)
-    if hasattr(os, "sched_getaffinity"):
+    cores = usable_cores()
+    # With 2 or 3 cores a core that is given away is missed more than a loader disturbs.
+    return max(1, cores - loading) if cores >= 4 else cores
+
+
+def usable_cores() -> int:
+    """Cores that the system grants this process."""
+    if hasattr(os, "sched_getaffinity"):  # absent on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def choose_workers(workers: Workers, *, cached: bool, on_cpu: bool = False, cores: int | None = None) -> int:
+    """How many loader processes to use.
+
+    Reading decoded tiles from memory-mapped files is faster than sending them between processes, and changes are made
+    on the batch's device, so ``auto`` is 0 where everything is decoded once. Where files are decoded on the fly it is
+    all cores but one beside a GPU; where the cores also train, a quarter of them, at least 1. At most 8.
+
+    Args:
+        workers: A number is taken as it is.
+        cached: True if reading needs no decoding.
+        on_cpu: True if the mathematics runs on the same cores.
+        cores: Cores that may be used; None: what the system grants this process.
+    """
+    if workers != "auto":
+        return workers
+    cores = cores or usable_cores()
+    if cached or cores == 1:
+        return 0
+    return min(_MOST_WORKERS, max(1, cores // 4) if on_cpu else cores - 1)
+
+
+def network_choices(*, workers: int, channels_last: bool, compile: str) -> dict[str, object]:
+    """What was chosen beside :func:`settle_process`, as plain values for ``run.json``."""
+    return {"workers": workers, "layout": "channels last" if channels_last else "channels first", "compile": compile}
+
+
+def choices_in_words(choices: Mapping[str, Any]) -> str:
+    """The choices of a start as one line: ``2 threads, keeps freed memory, channels last, no loader processes``."""
+    words = [f"{choices['threads']} thread{'' if choices['threads'] == 1 else 's'}"]
+    if choices.get("allocator") == _KEPT:
+        words.append(_KEPT)
+    if "layout" in choices:
+        words.append(choices["layout"])
+    if "workers" in choices:
+        count = choices["workers"] or "no"
+        words.append(f"{count} loader process{'' if count == 1 else 'es'}")
+    if choices.get("compile", "off") != "off":
+        words.append(f"compiled ({choices['compile']})")
+    return ", ".join(words)
 
 
 def keep_memory() -> bool:
@@ -185,12 +249,12 @@ def keep_memory() -> bool:
     return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)) and one_store
 
 
-def prepare_model(model: Model, device: torch.device) -> Model:
+def prepare_model(model: Model, device: torch.device, *, channels_last: bool = True) -> Model:
     """Move a network to a device, channels last: its convolutions run about 1.5 times as fast that way."""
     import torch
 
     model.to(device=device)
-    model.to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     return model
 
 

@@ -150,3 +150,53 @@ def test_waiting_threads_spin_shortly_unless_the_user_said_otherwise(monkeypatch
     monkeypatch.delenv("GOMP_SPINCOUNT")
     devices.prepare_environment()
     assert "GOMP_SPINCOUNT" not in os.environ
+
+
+def test_workers_are_chosen_by_what_reading_costs_and_by_who_needs_the_cores() -> None:
+    assert devices.choose_workers(3, cached=True) == 3
+    assert devices.choose_workers("auto", cached=True, cores=16) == 0
+    beside_a_gpu = [devices.choose_workers("auto", cached=False, cores=cores) for cores in (1, 2, 4, 16)]
+    assert beside_a_gpu == [0, 1, 3, 8]
+    on_the_same_cores = [devices.choose_workers("auto", cached=False, on_cpu=True, cores=n) for n in (1, 2, 4, 16, 64)]
+    assert on_the_same_cores == [0, 1, 1, 4, 8]
+
+
+@pytest.mark.parametrize(("cores", "loading", "threads"), [(2, 0, 2), (2, 1, 2), (8, 0, 8), (8, 2, 6), (4, 8, 1)])
+def test_threads_leave_cores_to_loaders_where_there_are_enough(
+    monkeypatch: pytest.MonkeyPatch, cores: int, loading: int, threads: int
+) -> None:
+    asked: list[int] = []
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(devices, "usable_cores", lambda: cores)
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    assert devices.prepare_process(allocator=False, loading=loading)["threads"] == threads
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    devices.prepare_process(allocator=False, loading=loading)
+    devices.prepare_process(5, allocator=False, loading=loading)
+    assert asked == [threads, 3, 5]
+
+
+def test_a_host_keeps_its_allocator_and_so_does_who_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    monkeypatch.setattr(devices, "keep_memory", lambda: taken.append("kept") or True)
+    assert devices.settle_process(1, own_process=False)["allocator"] == "unchanged"
+    assert devices.settle_process(1, True, False)["allocator"] == "unchanged"
+    assert not taken
+    assert devices.settle_process(1, True)["allocator"] == "keeps freed memory"
+
+
+def test_the_layout_may_be_left_as_torch_has_it() -> None:
+    network = devices.prepare_model(nn.Conv2d(4, 8, 3), torch.device("cpu"), channels_last=False)
+    assert network.weight.is_contiguous()
+
+
+def test_the_choices_of_a_start_are_one_line() -> None:
+    network = devices.network_choices(workers=0, channels_last=True, compile="off")
+    assert devices.choices_in_words({"threads": 2, "allocator": "keeps freed memory"} | network) == (
+        "2 threads, keeps freed memory, channels last, no loader processes"
+    )
+    network = devices.network_choices(workers=1, channels_last=False, compile="default")
+    assert devices.choices_in_words({"threads": 1, "allocator": "unchanged"} | network) == (
+        "1 thread, channels first, 1 loader process, compiled (default)"
+    )
