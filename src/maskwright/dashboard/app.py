@@ -87,10 +87,10 @@ def _sidebar(shelf: RunShelf, wanted: str | None, read_only: bool) -> View:
     with st.sidebar:
         name = None
         if runs:
-            place = choose_run(list(runs.values()), st.query_params.get("run", wanted))
-            name = st.selectbox(
-                "Run", list(runs), index=place, format_func=lambda one: _label(runs.get(one), one), key="run"
-            )
+            if st.session_state.get("run") not in runs:
+                place = choose_run(list(runs.values()), st.query_params.get("run", wanted))
+                st.session_state["run"] = list(runs)[place]
+            name = st.selectbox("Run", list(runs), format_func=lambda one: _label(runs.get(one), one), key="run")
             st.query_params["run"] = name
         refresh_s = st.select_slider(
             "Refresh every", _REFRESH_S, value=5, format_func=lambda seconds: f"{seconds} s", key="refresh"

@@ -99,7 +99,7 @@ def table(frame: pd.DataFrame, key: str, *, otherwise: str, rows: int = 14) -> N
         st.caption(otherwise)
         return
     numbers = {name: st.column_config.NumberColumn(format="%.4g") for name in frame.select_dtypes("float").columns}
-    height = 36 * (min(len(frame), rows) + 1) + 2
+    height = 35 * (min(len(frame), rows) + 1) + 3
     st.dataframe(frame, key=key, hide_index=True, column_config=numbers, height=height)
 
 

@@ -188,7 +188,12 @@ class RunFolder:
         if not folder.run_json.is_file():
             raise RunError(f"{path} is not a run folder: {_why_not(path)}")
         version = folder.record.load().get("format_version")
-        if not isinstance(version, int) or version > FORMAT_VERSION:
+        if not isinstance(version, int):
+            raise RunError(
+                f"{path} is not a run folder: {folder.run_json.name} in it is not one that Maskwright wrote, or it was "
+                "changed: it holds no format_version. Name another folder."
+            )
+        if version > FORMAT_VERSION:
             raise RunError(
                 f"{path} was written by a newer Maskwright: run format {version}, this one reads up to "
                 f"{FORMAT_VERSION}. Upgrade Maskwright."

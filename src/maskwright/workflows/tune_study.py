@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from maskwright.config import Experiment
+from maskwright.config import Experiment, load_experiment
 from maskwright.config.base import whole_path
 from maskwright.config.tune import PrunerConfig, SamplerConfig
 from maskwright.errors import ConfigError, MaskwrightError, RunError
@@ -57,6 +57,7 @@ _MAY_DIFFER = (
 )
 _SILENCE_S = 600.0  # after so long without a run folder, a trial on another computer counts as dead
 _LOCK_S = 600.0
+_PAUSES_S = (0.3, 1.0)  # before a database is tried again
 _LEAST_TO_RANK = 8  # finished trials from which a ranking of the settings means anything
 _BEST_SHARE = 0.25
 
@@ -121,6 +122,7 @@ class Search:
                     storage=storage,
                     study_name=base.name,
                     direction={"max": "maximize", "min": "minimize"}[decides.mode],
+                    load_if_exists=True,  # another process, with another folder, may have been quicker
                 )
                 study.set_user_attr("monitor", decides.name)
                 study.set_user_attr("settings", json_text(base.to_dict()))
@@ -257,7 +259,7 @@ class Search:
 
     def _require_same(self, base: Experiment) -> None:
         """Refuse a study whose trials were made from other settings, or in another space."""
-        was = parse_json(self.study.user_attrs["settings"])
+        was = _as_of_today(parse_json(self.study.user_attrs["settings"]))
         changed = changed_settings(was, base.to_dict(), _MAY_DIFFER)
         if not changed:
             return
@@ -267,6 +269,14 @@ class Search:
             "not be compared. Take the settings back, give the experiment another name, or name another folder with "
             "--out."
         )
+
+
+def _as_of_today(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of an earlier Maskwright, with what came since at its default; unchanged if one is known no longer."""
+    try:
+        return load_experiment([], settings).to_dict()
+    except ConfigError:
+        return settings
 
 
 def shown_address(address: str) -> str:
@@ -292,13 +302,26 @@ def _address(storage: str | None, folder: Path) -> str:
 
 def _storage(address: str) -> Any:
     if not address.endswith(".journal"):
-        return address
+        return _database(address)
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
     path = whole_path(Path(address))
     path.parent.mkdir(parents=True, exist_ok=True)
     return JournalStorage(JournalFileBackend(str(path)))
+
+
+def _database(address: str) -> Any:
+    """A database by its address; tables that another process is making at this moment are there a moment later."""
+    from optuna import storages
+    from sqlalchemy.exc import DBAPIError
+
+    for pause_s in _PAUSES_S:
+        try:
+            return storages.RDBStorage(address)
+        except DBAPIError:
+            time.sleep(pause_s)
+    return storages.RDBStorage(address)
 
 
 @contextlib.contextmanager
@@ -320,9 +343,8 @@ def reached(storage: str | None = None) -> Iterator[None]:
         raise
     except (OSError, ImportError, ValueError, OptunaError, SQLAlchemyError) as error:
         named = "" if storage is None else f": {shown_address(storage)}"
-        reason = (
-            (str(error) or type(error).__name__).splitlines()[0].replace(storage or "\n", shown_address(storage or ""))
-        )
+        said = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = said.replace(storage or "\n", shown_address(storage or ""))
         raise RunError(
             f"The storage of the search cannot be used{named} (setting tune.storage): {reason}. Check the address, "
             "that its server runs, and that the package of its driver is installed; trials at work are continued by "

@@ -9,5 +9,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _our_own_main_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streamlit's harness puts its script in the place of ``__main__``, which a process started later would run again."""
+    """Streamlit's harness puts its script in the place of ``__main__``, which processes would run when they start."""
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])

@@ -164,6 +164,12 @@ def test_a_run_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         RunFolder.open(run.path)
 
 
+def test_a_run_json_of_somebody_else_is_not_called_a_newer_one(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"hello": [1]}')
+    with pytest.raises(RunError, match=r"is not a run folder: run\.json in it is not one that Maskwright wrote"):
+        RunFolder.open(tmp_path)
+
+
 def test_an_update_keeps_the_other_fields(tmp_path: Path) -> None:
     record = RunFolder.create(tmp_path, "gaps").record
     before = record.load()

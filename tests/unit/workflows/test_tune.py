@@ -14,7 +14,7 @@ import yaml
 
 from maskwright.config import Experiment, load_experiment, save_experiment
 from maskwright.errors import ConfigError, DataError, RunError
-from maskwright.files import json_text
+from maskwright.files import json_text, parse_json
 from maskwright.tracking import History, RunFolder, find_runs
 from maskwright.tracking.history import read_history
 from maskwright.training.monitor import Monitor
@@ -257,6 +257,40 @@ def test_a_study_of_another_experiment_is_refused_with_what_differs(trainer: Tra
         tune([file], ["model.depth=3"])
     with pytest.raises(ConfigError, match="its space has changed"):
         tune([file], ["tune.space=[{setting: optim.optimizer.lr, low: 0.001, high: 0.1}]"])
+
+
+def test_a_search_of_an_earlier_version_goes_on_where_a_setting_is_new_since(trainer: Trainer, tmp_path: Path) -> None:
+    file = experiment_file(tmp_path, trials=2)
+    found = tune([file])
+    study = optuna.load_study(study_name="cracks", storage=f"sqlite:///{found.folder / 'study.db'}")
+    settings = parse_json(study.user_attrs["settings"])
+    del settings["training"]["accumulate"]
+    study.set_user_attr("settings", json_text(settings))
+
+    assert len(tune([file], ["tune.trials=3"]).trials) == 3
+    with pytest.raises(ConfigError, match=r"training\.accumulate was 1 and is 2"):
+        tune([file], ["training.accumulate=2"])
+
+
+def test_a_database_whose_tables_another_process_is_making_is_opened_a_moment_later(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    opened: list[str] = []
+
+    class BusyAtFirst(optuna.storages.RDBStorage):  # type: ignore[name-defined, misc]
+        def __init__(self, address: str) -> None:
+            opened.append(address)
+            if len(opened) == 1:
+                raise OperationalError("CREATE TABLE studies", {}, Exception("table studies already exists"))
+            super().__init__(address)
+
+    monkeypatch.setattr(optuna.storages, "RDBStorage", BusyAtFirst)
+    address = f"sqlite:///{tmp_path / 'shared.db'}"
+    result = tune([experiment_file(tmp_path, trials=2, storage=address)])
+    assert opened == [address, address]
+    assert [one.state for one in result.trials] == ["finished", "finished"]
 
 
 def test_a_storage_that_cannot_be_reached_is_told_without_its_password(trainer: Trainer, tmp_path: Path) -> None:

@@ -62,9 +62,8 @@ def _go_on(run: Snapshot) -> None:
 def _one(run: Snapshot, found: dict[str, str]) -> None:
     st.subheader("Download or check a file")
     records = {record.file: record for record in reversed(run.manifest.records)}
-    names = list(records)
-    best = names.index(run.manifest.best) if run.manifest.best in records else 0
-    name = st.selectbox("Checkpoint", names, index=best, key="checkpoint")
+    names = sorted(records, key=lambda name: name != run.manifest.best)
+    name = st.selectbox("Checkpoint, the best one first", names, key="checkpoint")
     if name not in records:
         return
     path = RunFolder(run.path).checkpoints / name
