@@ -91,7 +91,7 @@ def make_forest(size_px: int = 2048, pixel_size_m: float = 1.0, seed: int = 0, *
 
 
 def write_forest(
-    folder: Path,
+    folder: Path | str,
     *,
     name: str = "forest",
     size_px: int = 2048,

@@ -88,7 +88,7 @@ def make_picture(kind: str, size_px: int = 256, seed: int = 0, difficulty: str |
 
 
 def write_pictures(
-    folder: Path,
+    folder: Path | str,
     kind: str,
     count: int,
     *,
@@ -111,6 +111,7 @@ def write_pictures(
     Returns:
         The folder.
     """
+    folder = Path(folder)
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for number in range(count):

@@ -131,7 +131,7 @@ def make_trees(
 
 
 def write_trees(
-    folder: Path,
+    folder: Path | str,
     count: int,
     *,
     size_px: int = 512,
@@ -154,6 +154,7 @@ def write_trees(
     Returns:
         The folder.
     """
+    folder = Path(folder)
     for name in ("images", "chm"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
@@ -306,9 +307,7 @@ def _crown(rng: np.random.Generator, image: np.ndarray, height: np.ndarray, tree
     dome = np.sqrt(np.maximum(1.0 - 0.85 * out**2, 0.0))
     sun = -(x * _SUN[0] + y * _SUN[1]) / max(radius, 1.0)
     noise = np.asarray(rng.normal(0.0, 1.0, inside.shape), np.float32)
-    texture: Any = cv2.GaussianBlur(
-        noise, (0, 0), 0.8 if tree.label == 1 else 2.2, borderType=cv2.BORDER_REFLECT
-    )
+    texture: Any = cv2.GaussianBlur(noise, (0, 0), 0.8 if tree.label == 1 else 2.2, borderType=cv2.BORDER_REFLECT)
     grain = texture / max(float(texture.std()), 1e-6)
     tone = (0.62 + 0.38 * dome + 0.14 * sun + 0.10 * grain) * rng.uniform(0.88, 1.12)
     color = np.array([88.0, 120.0, 60.0]) + rng.normal(0.0, 6.0, 3)

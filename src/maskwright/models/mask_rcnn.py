@@ -22,7 +22,7 @@ from maskwright.models.trunk import TrunkOptions
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MaskRcnn", "ProposalOutputs"]
+__all__ = ["Detector", "MaskRcnn", "ProposalOutputs"]
 
 _FROM_PROPOSALS = ("centre", "offset")
 _PYRAMID = 64  # channels of the feature pyramid

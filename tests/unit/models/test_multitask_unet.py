@@ -13,6 +13,7 @@ from maskwright.models.heads import Heads, head_slices, split_heads
 HEADS = {"semantic": 3, "centre": 2, "offset": 2, "diameter": 1}
 CONFIGS = [
     MultitaskUNetConfig(base_channels=4, depth=2, head_channels=4),
+    MultitaskUNetConfig(base_channels=4, depth=2, head_channels=4, shrink=2),
     MultitaskSmpConfig(encoder="resnet18", head_channels=4),
     MultitaskSmpConfig(encoder="resnet18", decoder="fpn", head_channels=4),
 ]
@@ -71,3 +72,19 @@ def test_no_weight_of_one_head_moves_another() -> None:
 def test_a_network_without_heads_is_refused() -> None:
     with pytest.raises(ModelError, match="one head at least"):
         Heads(4, {})
+
+
+@pytest.mark.parametrize("shrink", [2, 4])
+def test_a_network_on_blocks_of_pixels_sees_each_pixel_and_no_further_than_it_says(shrink: int) -> None:
+    torch.manual_seed(0)
+    config = MultitaskUNetConfig(base_channels=4, depth=1, head_channels=4, shrink=shrink, norm="batch")
+    network = build_model(config, in_channels=1, num_classes=8, heads=HEADS).eval()
+    size = 24 * shrink
+    image = torch.randn(1, 1, size, size, requires_grad=True)
+    at = size // 2 + 1
+    network(image)[0, :, at, at].square().sum().backward()
+    assert image.grad is not None
+    rows, cols = image.grad[0, 0].nonzero(as_tuple=True)
+    reach = int(max((rows - at).abs().max(), (cols - at).abs().max()))
+    assert 2 * shrink < reach <= network.receptive_field_px
+    assert (image.grad[0, 0, at - 2 : at + 3, at - 2 : at + 3] != 0).all()
