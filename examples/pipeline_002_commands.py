@@ -1,7 +1,8 @@
-"""The command lines and YAML fragments of the agroforestry pipeline document in today's words, on invented pictures.
+"""The command lines and YAML fragments of the agroforestry pipeline document in today's words, on invented scenes.
 
 Run it: ``python examples/pipeline_002_commands.py OUTPUT_FOLDER``. Each fragment is checked, and each command trains
-one small epoch; leave the pictures and ``SMALL`` away for your own data.
+one small epoch; leave the scenes and ``SMALL`` away for your own data. ``preset:cabruca`` and ``preset:cabruca_light``
+hold all that the document's two files say.
 """
 
 from __future__ import annotations
@@ -12,21 +13,21 @@ from pathlib import Path
 
 from maskwright.cli.main import main as maskwright
 from maskwright.config import load_experiment
-from maskwright.data.synthetic_images import write_pictures
+from maskwright.data.synthetic_trees import write_trees
 from maskwright.tracking.folder import find_runs
 
 STANDARD = """\
 name: standard
-task: {kind: binary}
-data: {kind: images, folder: pictures, tiles: {size_px: 512}, loader: {batch_size: 4}}
+task: {kind: agroforestry}
+data: {kind: images, folder: farm, labels: {kind: coco}, tiles: {size_px: 512}, loader: {batch_size: 4}}
 optim: {optimizer: {kind: adamw, lr: 1e-4, weight_decay: 0.01}, schedule: {kind: cosine, eta_min: 1e-7}}
 training: {epochs: 100, accumulate: 2, clip_norm: 1.0}
 callbacks: {early_stopping: {patience: 20}}
 """
 LIGHT = """\
 name: light
-task: {kind: binary}
-data: {kind: images, folder: pictures, tiles: {size_px: 256}, loader: {batch_size: 2}}
+task: {kind: agroforestry}
+data: {kind: images, folder: farm, labels: {kind: coco}, tiles: {size_px: 256}, loader: {batch_size: 2}}
 training: {epochs: 50, accumulate: 4, empty_cache_every: 10}
 """
 FRAGMENTS = {  # what the document prints under these headings
@@ -46,7 +47,8 @@ COMMANDS = (  # "python train.py" there
 )
 SMALL = (
     *("--epochs", "1", "--no-tensorboard", "--quiet", "--set", "data.tiles.size_px=64"),
-    *("--set", "model.base_channels=4", "--set", "model.depth=2", "--set", "data.loader.samples_per_epoch=8"),
+    *("--set", "model.base_channels=4", "--set", "model.depth=2", "--set", "model.head_channels=4"),
+    *("--set", "data.loader.samples_per_epoch=8", "--set", "data.split.by=image"),
     *("--set", "training.threads=1", "--set", "metrics.bootstrap=100"),
 )
 
@@ -57,7 +59,7 @@ def main(folder: Path) -> dict[str, str]:
     before = Path.cwd()
     os.chdir(folder)
     try:
-        write_pictures(Path("pictures"), "cracks", 6, size_px=64, difficulty="easy")
+        write_trees(Path("farm"), 6, size_px=64, difficulty="easy")
         for name, text in {"standard": STANDARD, "light": LIGHT}.items():
             Path(f"{name}.yaml").write_text(text, encoding="utf-8")
         for heading, text in FRAGMENTS.items():

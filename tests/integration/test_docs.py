@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import runpy
@@ -57,16 +56,19 @@ def newest_run() -> str:
 def found(word: str) -> list[str]:
     """A word as a shell would hand it over; RUN stands for the newest run."""
     word = word.replace("outputs/RUN", newest_run()) if "outputs/RUN" in word else word
+    word = re.sub(r"^(outputs/\w+)_\d{8}_\d{6}$", r"\1_2*", word)  # a run by its full name, as it was called that day
     return sorted(str(path) for path in Path().glob(word)) if "*" in word else [word]
 
 
-def follow(page: str, chosen: Callable[[list[str]], bool] = lambda words: True) -> list[list[str]]:
-    """Run the commands of a page, or those chosen, as a shell would."""
+def follow(
+    page: str, chosen: Callable[[list[str]], bool] = lambda words: True, ends: tuple[int, ...] = (0,)
+) -> list[list[str]]:
+    """Run the commands of a page, or those chosen, as a shell would; each must end with one of the codes."""
     done = []
     for words in filter(chosen, commands(page)):
         words = [part for word in words for part in found(word)]
         fresh = words[0] in ("train", "benchmark", "tune") and "--resume" not in words
-        assert main([*words, *(SMALL if fresh else ())]) == 0, words
+        assert main([*words, *(SMALL if fresh else ())]) in ends, words
         done.append(words)
     return done
 
@@ -97,6 +99,24 @@ def test_the_tutorial_on_gaps_leads_to_a_map(place: Path) -> None:
     assert [words[0] for words in done] == ["init", "check", "train", "train", "predict"]
     assert (place / "check_forest" / "check.html").is_file()
     assert list((place / "maps").glob("*.tif"))
+
+
+def test_the_readme_leads_from_photographs_to_masks(place: Path) -> None:
+    write_pictures(place / "pictures", "cracks", 12, size_px=96, difficulty="easy")
+    write_pictures(place / "new", "cracks", 2, size_px=96, seed=50)
+    (place / "new/images").rename(place / "new_pictures")
+    done = follow("../README.md", lambda words: "cracks.yaml" in words or "new_pictures" in words)
+    assert [words[0] for words in done] == ["init", "check", "train", "train", "predict"]
+    assert len(list((place / "masks").glob("*_mask.png"))) == 2
+
+
+def test_the_readme_leads_from_rasters_to_maps(place: Path) -> None:
+    write_forest(place / "rasters", size_px=448, seed=3)
+    shutil.copy(place / "rasters/forest_DSM.tif", place / "area_DSM.tif")
+    (first, *_) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    (place / "my_forest.yaml").write_text(f"{first}training: {{epochs: 1}}\n", encoding="utf-8")
+    follow("../README.md", lambda words: "my_forest.yaml" in words or "area_DSM.tif" in words)
+    assert (place / "maps/area_DSM_gaps.gpkg").is_file()
 
 
 def test_the_tutorial_on_photographs_leads_to_masks(place: Path) -> None:
@@ -171,11 +191,22 @@ def test_the_tutorial_on_comparing_compares(place: Path, capsys: pytest.CaptureF
     assert "model.kind" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_the_tutorial_on_several_gpus_trains_the_same_with_two_processes(place: Path) -> None:
+    draft(place)
+    follow("tutorials/several_gpus.md")
+    one, two = (
+        json.loads(next(place.glob(f"outputs/{name}_2*/evaluation.json")).read_text()) for name in ("one", "two")
+    )
+    for row, other in zip(one["model"], two["model"], strict=True):
+        assert other["scores"]["iou"] == pytest.approx(row["scores"]["iou"], abs=0.02)
+    assert list((place / "maps_of_two").glob("*_gaps.gpkg"))
+
+
 def test_checking_in_a_pipeline_says_what_it_found(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draft(place)
-    (words,) = commands("how-to/check_data.md")
     capsys.readouterr()
-    assert main(words) in (0, 3)
+    follow("how-to/check_data.md", ends=(0, 3))
     assert (place / "checked" / "check.json").is_file()
     assert '"findings"' in capsys.readouterr().out
 
@@ -349,8 +380,7 @@ def test_every_option_in_a_printed_command_exists() -> None:
         assert named <= known | {"--help"}, (words, named - known)
 
 
-@pytest.mark.slow
-def test_data_is_packed_and_trained_from_shards(at_work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_is_packed_and_planned_from_its_shards(at_work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     follow("how-to/shards.md")
     assert (at_work / "shards/shards.json").is_file()
     assert "Nothing was trained" in capsys.readouterr().out
@@ -360,9 +390,19 @@ def test_data_is_packed_and_trained_from_shards(at_work: Path, capsys: pytest.Ca
 def test_settings_are_searched_as_printed(at_work: Path) -> None:
     search = at_work / "search.yaml"
     search.write_text(search.read_text(encoding="utf-8") + "training: {epochs: 1}\n", encoding="utf-8")
-    follow("how-to/tune.md", lambda words: words[0] == "tune")
+    follow("how-to/tune.md")
     (folder,) = (at_work / "outputs").glob("*_tune")
     assert {"best.yaml", "tune.html", "trials.csv", "study.db"} <= {path.name for path in folder.iterdir()}
+    assert main(["train", str(folder / "best.yaml"), "--dry-run"]) == 0
+
+
+def test_a_study_shared_by_machines_is_named_by_its_database(at_work: Path) -> None:
+    page = (ROOT / "docs/how-to/tune.md").read_text(encoding="utf-8")
+    (storage,) = re.findall(r"```yaml\n(tune:\n.*?)```", page, flags=re.DOTALL)
+    (at_work / "storage.yaml").write_text(storage, encoding="utf-8")
+    found = load_experiment([at_work / name for name in ("cracks.yaml", "search.yaml", "storage.yaml")]).tune
+    assert [search.setting for search in found.space] == ["optim.optimizer.lr", "optim.schedule.kind", "model.dropout"]
+    assert found.storage == "postgresql://user:password@host/studies"
 
 
 def test_one_process_needs_no_launcher(capsys: pytest.CaptureFixture[str]) -> None:
@@ -372,23 +412,18 @@ def test_one_process_needs_no_launcher(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out == "1 process\n"
 
 
-def test_every_name_that_earlier_systems_are_sent_to_exists() -> None:
-    pages = ("coming_from.md", "coming_from_libraries.md")
-    text = "".join((ROOT / "docs/explanation" / page).read_text(encoding="utf-8") for page in pages)
-    names = set(re.findall(r"`(maskwright(?:\.\w+)+)(?:\(.*?\))?`", text))
-    assert len(names) > 80
-    for name in sorted(names):
-        module, _, attribute = name.rpartition(".")
-        if module == "maskwright.desktop":
-            pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
-        found = importlib.import_module(module)
-        assert hasattr(found, attribute) or importlib.import_module(name), name
-
-
 def test_every_page_is_in_the_table_of_contents() -> None:
     listed = set(re.findall(r"- ([\w/-]+\.md)", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     assert not pages - listed - {"index.md"}
+
+
+def test_every_file_named_in_the_walks_of_the_architecture_exists() -> None:
+    page = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
+    folder = ""
+    for name in re.findall(r"`([\w/]+\.py)`", page.partition("## A sample")[2]):
+        folder = name.rpartition("/")[0] or folder  # a bare name lies beside the one before
+        assert (ROOT / "src/maskwright" / folder / Path(name).name).is_file(), name
 
 
 def test_every_command_named_in_the_pages_exists() -> None:

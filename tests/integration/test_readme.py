@@ -1,4 +1,4 @@
-"""What the README prints works as printed."""
+"""What the README prints works as printed; its commands are run by test_docs.py."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from maskwright.cli.main import COMMANDS, main
+from maskwright.cli.main import COMMANDS
 from maskwright.config import load_experiment
 from maskwright.data.synthetic import write_forest
-from maskwright.data.synthetic_images import write_pictures
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -24,23 +23,6 @@ def block(language: str, which: int = 0) -> str:
 def test_the_experiments_in_the_readme_are_valid(which: int, name: str, tmp_path: Path):
     (tmp_path / "experiment.yaml").write_text(block("yaml", which), encoding="utf-8")
     assert load_experiment([tmp_path / "experiment.yaml"]).name == name
-
-
-def test_the_commands_for_photographs_run_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    write_pictures(tmp_path / "pictures", "cracks", 12, size_px=96, difficulty="easy")
-    write_pictures(tmp_path / "new", "cracks", 2, size_px=96, seed=50)
-    (tmp_path / "new" / "images").rename(tmp_path / "new_pictures")
-    monkeypatch.chdir(tmp_path)
-    small = ["--set", "training.epochs=1", "--set", "training.threads=1", "--set", "metrics.bootstrap=100"]
-    commands = [line.split()[1:] for line in README.splitlines() if re.match(r"maskwright .*(cracks|pictures)", line)]
-    assert [command[0] for command in commands] == ["init", "check", "train", "train", "predict"]
-    for command in commands:
-        if command[0] == "predict":
-            (run,) = (tmp_path / "outputs").glob("pictures_*") if (tmp_path / "outputs").exists() else ()
-            command[1] = str(run)
-        extra = small if command[0] == "train" else []
-        assert main([*command, *extra]) == 0, command
-    assert len(list((tmp_path / "masks").glob("*_mask.png"))) == 2
 
 
 def test_every_command_in_the_readme_exists():
