@@ -55,6 +55,7 @@ CONFIGS: dict[str, Any] = {
     "multitask_unet, other options": MultitaskUNetConfig(
         **TINY, head_channels=6, norm="group", attention="se", activation="gelu", drop_path=0.0
     ),
+    "multitask_unet, on blocks of pixels": MultitaskUNetConfig(**TINY, head_channels=4, shrink=2),
     "mask_rcnn": MaskRcnnConfig(**TINY, head_channels=4),
     "multitask_smp": MultitaskSmpConfig(encoder="resnet18", head_channels=8),
     "multitask_smp, other options": MultitaskSmpConfig(decoder="fpn", encoder="mobilenet_v2", head_channels=8),

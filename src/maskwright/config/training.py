@@ -106,6 +106,12 @@ class TrainingConfig(Section):
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", help="Where to compute: auto, cpu, cuda, cuda:1 or mps."
     )
+    strategy: Literal["ddp", "fsdp"] = Field(
+        "ddp",
+        advanced=True,
+        help="With several processes: ddp: each holds the whole network; fsdp: each holds a share of its weights, "
+        "gradients, averages and optimizer state, for networks whose training does not fit one device.",
+    )
     sync_batch_norm: bool = Field(
         False,
         advanced=True,
@@ -145,7 +151,23 @@ class TrainingConfig(Section):
     profile_batches: tuple[int, int] = Field(
         (10, 20), advanced=True, help="First and last batch that is recorded, counted from 1."
     )
-    threads: int | None = Field(None, ge=1, unit="threads", help="CPU threads for the mathematics; unset: all cores.")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        unit="threads",
+        help="CPU threads for the mathematics; unset: all cores, of 4 or more those without a loader process.",
+    )
+    channels_last: bool = Field(
+        True,
+        advanced=True,
+        help="Keep the bands of a pixel side by side in memory: faster, but sums are rounded otherwise.",
+    )
+    keep_memory: bool = Field(
+        True,
+        advanced=True,
+        help="On Linux: freed memory stays with the process instead of being cleared anew in each step. Faster, with 6 "
+        "to 22 % more memory at its peak.",
+    )
     validate_every: int = Field(
         1, ge=1, unit="epochs", help="Epochs from one validation to the next; the last epoch always."
     )

@@ -19,6 +19,7 @@ from maskwright.data.augment import augment
 from maskwright.data.mixup import mixed, with_partners
 from maskwright.data.sampling import Augment, Draw, TrainPlan
 from maskwright.data.sources.interface import Source
+from maskwright.devices import Workers, choose_workers
 from maskwright.distributed import share_of, world_size
 from maskwright.errors import DataError, MaskwrightError
 from maskwright.pixels import IGNORE_INDEX
@@ -27,38 +28,12 @@ from maskwright.types import Batch, Place
 if TYPE_CHECKING:
     from maskwright.data.instance_targets import TargetPainter
 
-__all__ = ["Change", "EvalLoader", "TrainLoader", "Workers", "choose_workers", "explain_workers", "masks"]
+__all__ = ["Change", "EvalLoader", "TrainLoader", "explain_workers", "masks"]
 
 Change = Callable[[Batch, Sequence[Draw]], Batch]
-Workers = int | Literal["auto"]
 
-_MOST_WORKERS = 8
 _Tensors = tuple[Tensor, Tensor, Tensor]
 _Places = tuple[Place, ...]
-
-
-def choose_workers(workers: Workers, *, cached: bool, cores: int | None = None) -> int:
-    """How many loader processes to use.
-
-    Reading decoded tiles from memory-mapped files is faster than sending them between processes, and changes are made
-    on the batch's device, so ``auto`` is 0 where everything is decoded once; where files are decoded on the fly it is
-    all cores but one, at most 8.
-
-    Args:
-        workers: A number is taken as it is.
-        cached: True if reading needs no decoding.
-        cores: Cores that may be used; None: what the system grants this process.
-    """
-    if workers != "auto":
-        return workers
-    if cached:
-        return 0
-    return max(0, min(_MOST_WORKERS, (cores or _cores()) - 1))
-
-
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS and Windows
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 class TrainLoader:
@@ -68,7 +43,7 @@ class TrainLoader:
         source: Where pixels come from.
         plan: Which sample stands where.
         batch_size: Samples in a batch; the last batch of an epoch may be smaller.
-        workers: Processes that read; 0 reads in this one; ``auto``: see :func:`choose_workers`.
+        workers: Processes that read; 0 reads in this one; ``auto``: see :func:`~maskwright.devices.choose_workers`.
         prefetch: Batches each worker prepares ahead.
         device: Where batches are moved and augmented.
         scale_m: The metres that 1.0 in the image stands for; None if it stands for none.
@@ -111,7 +86,7 @@ class TrainLoader:
             "surface_bands": tuple(surface_bands),
             "aspect_bands": getattr(source, "aspect_bands", None),
         }
-        self._reader = _Reader(source, workers, prefetch, pin=self.device.type == "cuda")
+        self._reader = _Reader(source, workers, prefetch, self.device)
         _check_surface(plan, scale_m, surface_bands)
         fewest = min(batch_size, len(plan))
         if fewest < world_size():
@@ -229,7 +204,7 @@ class EvalLoader:
         self.heights_m = tuple(float(height) for height in heights_m)
         self.batch_size = batch_size
         self.device = torch.device(device)
-        self._reader = _Reader(source, workers, prefetch, pin=self.device.type == "cuda")
+        self._reader = _Reader(source, workers, prefetch, self.device)
 
     def __len__(self) -> int:
         """Batches of one walk."""
@@ -284,8 +259,9 @@ def masks(
 class _Reader:
     """Places to stacked tensors, in order."""
 
-    def __init__(self, source: Source, workers: Workers, prefetch: int, *, pin: bool) -> None:
-        self.workers = choose_workers(workers, cached=getattr(source, "cached", True))
+    def __init__(self, source: Source, workers: Workers, prefetch: int, device: torch.device) -> None:
+        pin = device.type == "cuda"
+        self.workers = choose_workers(workers, cached=getattr(source, "cached", True), on_cpu=device.type == "cpu")
         self._tiles = _Tiles(source, pin=pin and self.workers == 0)
         self._queue = _Queue()
         self._options: dict[str, Any] = {"prefetch_factor": prefetch, "pin_memory": pin}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from maskwright.models.blocks import AdaptiveNorm, adapt_norms
 from maskwright.models.build import ALIASES, MODELS, build_model, count_parameters, model_config, settle_norm
-from maskwright.models.checkpointing import enable_gradient_checkpointing, forgets_inside
+from maskwright.models.checkpointing import enable_gradient_checkpointing, forgets_inside, stages_of
 from maskwright.models.deeplab import DeepLabV3Plus, DeepLabV3PlusFilm
 from maskwright.models.droppath import DropPath, DropPathScheduler, set_drop_path
 from maskwright.models.ecosystem import Ecosystem, EcosystemFilm, get_available_encoders
@@ -48,6 +48,7 @@ __all__ = [
     "model_facts",
     "set_drop_path",
     "settle_norm",
+    "stages_of",
     "thaw",
     "unfreeze",
     "unfreeze_encoder",

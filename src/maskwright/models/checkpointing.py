@@ -16,7 +16,7 @@ from maskwright.errors import ModelError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["enable_gradient_checkpointing", "forgets_inside"]
+__all__ = ["enable_gradient_checkpointing", "forgets_inside", "stages_of"]
 
 
 def enable_gradient_checkpointing(model: nn.Module) -> int:
@@ -34,13 +34,18 @@ def enable_gradient_checkpointing(model: nn.Module) -> int:
     Raises:
         ModelError: If the network has no such parts.
     """
-    stages = [stage for part in ("encoder", "decoder") for stage in _stages(getattr(model, part, None))]
+    stages = stages_of(model)
     if not stages:
         raise ModelError(f"{type(model).__name__} has no encoder and decoder whose stages could be computed again.")
     for stage in stages:
         if "forward" not in vars(stage):
             stage.forward = partial(_forgetful, stage, stage.forward)
     return len(stages)
+
+
+def stages_of(model: nn.Module) -> list[nn.Module]:
+    """The largest pieces of encoder and decoder that are called one after the other; none without such parts."""
+    return [stage for part in ("encoder", "decoder") for stage in _stages(getattr(model, part, None))]
 
 
 def forgets_inside(model: nn.Module) -> bool:

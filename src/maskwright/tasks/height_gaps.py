@@ -69,7 +69,7 @@ class HeightGaps(CombinedTask):
         self.condition_scale = float(condition_scale)
         self.probability_threshold = float(probability_threshold)
         self.fixed = fixed
-        self._seen_on_device = False
+        self._looked_at: set[str] = set()
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any], loss: CombinedLoss | None = None) -> HeightGaps:
@@ -154,7 +154,7 @@ class HeightGaps(CombinedTask):
         Raises:
             DataError: If the batch asks other heights than the listed ones.
         """
-        self._require_listed_heights(batch)
+        self._look_at_heights(batch, "counted")
         prediction = self.decode(outputs, self.heights_m)
         meter.update(prediction.probs, self.target(batch), batch.valid, batch.where)
 
@@ -239,15 +239,15 @@ class HeightGaps(CombinedTask):
         return None if self.height_weights is None else self.height_weights.of(_condition(batch))
 
     def _check_batch(self, batch: Batch) -> None:
-        """A network without condition cannot answer other heights than its own.
+        """A network without condition cannot answer other heights than its own."""
+        if self.fixed:
+            self._look_at_heights(batch, "learned from")
 
-        On an accelerator the values are looked at once: reading them would make every step wait for the device.
-        """
-        if not self.fixed:
-            return
-        if _condition(batch).is_cpu or not self._seen_on_device:
+    def _look_at_heights(self, batch: Batch, use: str) -> None:
+        """On an accelerator the values are looked at once: reading them would make every batch wait for the device."""
+        if _condition(batch).is_cpu or use not in self._looked_at:
             self._require_listed_heights(batch)
-            self._seen_on_device = True
+            self._looked_at.add(use)
 
     def _require_listed_heights(self, batch: Batch) -> None:
         asked = _condition(batch)

@@ -152,7 +152,10 @@ def check(
     name = target.resolve().stem if target.is_file() else target.resolve().name
     out = out or Path(f"check_{name}")
     experiment, faults = _experiment(target)
-    settle_process(None if experiment is None else experiment.training.threads, own_process)
+    if experiment is None:
+        settle_process(None, own_process)
+    else:
+        settle_process(experiment.training.threads, own_process, experiment.training.keep_memory)
     done = Checked(findings=faults) if experiment is None else check_experiment(experiment, progress=progress)
     augmented = _augmented(done, show_augmented) if show_augmented else None
     findings = in_order(done.findings)

@@ -65,7 +65,7 @@ def dry_run(experiment: Experiment, out: Path | None = None, *, own_process: boo
     Raises:
         MaskwrightError: Whatever would stand in the training's way.
     """
-    settle_process(experiment.training.threads, own_process)
+    settle_process(experiment.training.threads, own_process, experiment.training.keep_memory)
     parts = assemble(experiment)
     train, evals = loaders_of(parts)
     plan, batch = forecast(experiment, parts.task, parts.source, train, evals)

@@ -91,7 +91,7 @@ def evaluate_on(
     target = evaluation_folder(folder.path, data) if out is None else Path(out)
     if (target / "evaluation.json").exists() and not overwrite:
         raise RunError(f"{target} holds an earlier evaluation. Choose another --out, or add --overwrite.")
-    settle_process(experiment.training.threads, own_process)
+    settle_process(experiment.training.threads, own_process, experiment.training.keep_memory)
     parts = foreign_parts(folder, experiment, data)
     seen = _seen(folder, parts.source, allow_seen)
     teacher, about = teacher_of(folder, experiment, parts)

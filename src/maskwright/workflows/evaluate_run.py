@@ -55,7 +55,7 @@ def evaluate_run(
         raise ConfigError(f"{part!r} is no part to score; choose test or val.")
     folder = RunFolder.open(Path(run))
     experiment = load_experiment([folder.config])
-    settle_process(experiment.training.threads, own_process)
+    settle_process(experiment.training.threads, own_process, experiment.training.keep_memory)
     parts = assemble_together(experiment, split=read_manifest(folder.splits))
     evaluation = open_scored(folder, parts, part, heights_m).evaluate(progress=progress)
     if out is not None and is_main():

@@ -15,6 +15,7 @@ from maskwright.files import write_text
 from maskwright.workflows.init_draft import Draft
 from maskwright.workflows.init_heights import find_heights, put_heights
 from maskwright.workflows.init_labels import LabelsSeen, find_labels
+from maskwright.workflows.init_objects import put_objects
 from maskwright.workflows.init_trial import try_splits
 
 __all__ = ["TASKS", "InitOutcome", "draft_experiment", "guessed_experiment", "init"]
@@ -152,10 +153,11 @@ def _put_images(draft: Draft, data: Path, task: str | None) -> None:
     if labels.kind in ("masks", "points"):
         draft.put("data.augment.preset", "light", "flips, turns and a little brightness, in training only")
     draft.put("data.loader.batch_size", 8 if tiles >= 32 else 4, "tiles in one step; more need more memory")
-    if kind in OBJECTS and labels.kind == "points":
-        draft.put("task.shapes", "discs", "points tell no outlines, so discs around them are found")
     network = "multitask_unet" if kind in OBJECTS else "unet"
     _put_network(draft, tiles=max(1, tiles), tile_px=tile_px, kind=network)
+    if kind in OBJECTS:
+        grid = headers[0].grid if headers else None
+        put_objects(draft, labels.objects, are_points=labels.kind == "points", grid=grid)
 
 
 def _best(candidates: Sequence[LabelsSeen]) -> LabelsSeen:

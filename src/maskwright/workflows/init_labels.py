@@ -15,6 +15,7 @@ from maskwright.data.sources.folders import ImageFolder, find_images, find_masks
 from maskwright.data.sources.mask_codes import shown_value
 from maskwright.data.sources.mask_pixels import read_mask
 from maskwright.errors import DataError
+from maskwright.workflows.init_objects import ObjectsSeen, objects_seen
 
 __all__ = ["LabelsSeen", "find_labels"]
 
@@ -38,6 +39,7 @@ class LabelsSeen:
         unknown: What could not be known, a sentence each.
         of_images: How many images they label.
         overlapping: True if several classes may hold in one place.
+        objects: Sizes of the objects, where annotations tell them.
     """
 
     kind: str
@@ -48,6 +50,7 @@ class LabelsSeen:
     names_known: bool = False
     unknown: list[str] = field(default_factory=list)
     overlapping: bool = False
+    objects: ObjectsSeen | None = None
 
 
 def find_labels(folder: Path, wants_classes: bool) -> tuple[ImageFolder, list[LabelsSeen]]:
@@ -199,6 +202,7 @@ def _coco(folder: Path, files: Sequence[Path], found: ImageFolder) -> list[Label
             f"{path.name}: {len(annotations)} COCO annotations on {matching} images, {outlined} with an outline.",
             matching,
             names_known=bool(names),
+            objects=objects_seen(annotations),
         )
         labels.settings["file"] = (path, "relative to this file", False)
         if outlined < len(annotations):

@@ -61,7 +61,7 @@ def lr_find(
     from maskwright.training.lr_finder import find_lr
 
     parts = assemble(experiment)
-    settle_process(experiment.training.threads, own_process)
+    settle_process(experiment.training.threads, own_process, experiment.training.keep_memory)
     device = choose_device(experiment.training.device)
     seed_everything(experiment.training.seed)
     trainer, (train_loader, _) = build_trainer(parts, None, device)

@@ -97,7 +97,7 @@ def find_suspects(
     target = folder.path / "suspects" if out is None else Path(out)
     if (target / "suspects.csv").exists() and not overwrite:
         raise RunError(f"{target} holds an earlier list. Choose another --out, or add --overwrite.")
-    settle_process(experiment.training.threads, own_process)
+    settle_process(experiment.training.threads, own_process, experiment.training.keep_memory)
     parts = assemble(experiment, split=read_manifest(folder.splits))
     if folds is None:
         judges = [_own_judge(folder, parts, part, heights_m) for part in ("val", "train")]

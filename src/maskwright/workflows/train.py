@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskwright.config import Experiment, load_experiment, save_experiment
-from maskwright.devices import available_devices, choose_device, choose_precision, seed_everything, settle_process
+from maskwright.devices import available_devices, choose_device, choose_precision, seed_everything
 from maskwright.distributed import from_main, is_main, launch_id, own_device, world_size
 from maskwright.errors import MaskwrightError, RunError
 from maskwright.files import json_text, write_json, write_text
@@ -32,6 +32,7 @@ from maskwright.workflows.operating_point import OperatingPoint, find_operating_
 from maskwright.workflows.parent import Parent, require_same_network, require_unchanged
 from maskwright.workflows.resume_plan import Change, record_changes, require_more_to_do, settled
 from maskwright.workflows.same_data import require_same_data
+from maskwright.workflows.start_choices import as_first_chosen, settle_start, tell_crowding
 
 if TYPE_CHECKING:
     from torch import nn
@@ -98,7 +99,7 @@ def train(
         require_same_network(parent, parts)
     folder = from_main(lambda: RunFolder.create(experiment.tracking.output_dir, experiment.name))
     with _held(folder):
-        choices = settle_process(experiment.training.threads, own_process)
+        choices = settle_start(parts, own_process)
         if not is_main():
             return _take_part(parts, folder, continued=False, callbacks=callbacks)
         save_experiment(experiment, folder.config)
@@ -122,9 +123,9 @@ def resume(
 ) -> TrainOutcome:
     """Continue a run from its newest good checkpoint, with the settings and the split it was begun with.
 
-    The arguments are those of :func:`train`; ``quiet`` keeps this attempt's progress off the screen. The number of
-    threads stays that of the first attempt unless it is asked otherwise, since sums are rounded differently with
-    another.
+    The arguments are those of :func:`train`; ``quiet`` keeps this attempt's progress off the screen. Threads, loader
+    processes and precision stay those of the first attempt unless they are asked otherwise, since sums are rounded
+    differently with others.
 
     Args:
         run: The run folder.
@@ -147,11 +148,12 @@ def resume(
         plan = from_main(lambda: _plan_to_resume(folder, experiment))
         kept, changes, split = plan.experiment, plan.changes, plan.split
         choose_device(own_device(kept.training.device, available_devices()))  # a missing one must not become the run's
-        silent = kept.model_copy(update={"tracking": kept.tracking.model_copy(update={"quiet": True})})
+        chosen = as_first_chosen(kept, folder.record.load(), changes)
+        silent = chosen.model_copy(update={"tracking": chosen.tracking.model_copy(update={"quiet": True})})
         check = partial(require_same_data, folder=folder) if is_main() else None
-        parts = assemble_together(silent if quiet else kept, split=split, check=check)
+        parts = assemble_together(silent if quiet else chosen, split=split, check=check)
         if not is_main():
-            settle_process(kept.training.threads or plan.threads, own_process)
+            settle_start(parts, own_process, plan.threads)
             return _take_part(parts, folder, continued=True, callbacks=callbacks)
         folder.record.begin_attempt()
         for line in record_changes(folder, kept, changes):
@@ -159,7 +161,7 @@ def resume(
             log.info("%s", line)
         if split is None:
             _write_manifest(parts, folder)
-        choices = settle_process(kept.training.threads or plan.threads, own_process)
+        choices = settle_start(parts, own_process, plan.threads)
         return _run(parts, folder, choices, began_s, continued=True, say=say, progress=progress, callbacks=callbacks)
 
 
@@ -249,6 +251,7 @@ def _run(
                 data=data_fingerprint(parts.source),
                 sites=parts.source.describe(),
             )
+            tell_crowding(process, say)
             introduce(parts, folder, device, precision, process, say)
             parts = within_budget(parts, folder, began_s, partial(build_trainer, folder=None, device=device), say=say)
             trainer, loaders = build_trainer(parts, folder, device, [*callbacks, *watchers])
@@ -314,11 +317,9 @@ def build_trainer(
     description = describe_model(parts)
     pages: list[Any] = []
     if folder is not None and is_main():
-        pages = [
-            BestModel(folder.model, description),
-            Samples(folder.samples, parts),
-            RunReport(folder, parts),
-        ]
+        pages = [RunReport(folder, parts)]
+        if world_size() == 1 or experiment.training.strategy == "ddp":  # else no process has the network for itself
+            pages = [BestModel(folder.model, description), Samples(folder.samples, parts), *pages]
     trainer = Trainer(
         parts.task,
         model,
@@ -392,7 +393,10 @@ def _scored(
     """The final numbers; several processes divide the work."""
     from maskwright.tasks import task_from_dict
 
-    model = trainer.last_model() if result.best_epoch is None or not is_main() else trainer.best_model()
+    if result.best_epoch is None:
+        model = trainer.last_model()
+    else:
+        model = trainer.best_model() if is_main() else trainer.blank_model()
     if world_size() > 1:
         model.load_state_dict(from_main(model.state_dict))
     model = model.to(trainer.state.device)

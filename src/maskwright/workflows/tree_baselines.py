@@ -83,11 +83,13 @@ def tree_baselines(
     """
     names = dict(zip(task.object_ids, task.object_classes, strict=True))
     known, train = teacher
-    heights = _height_files([*source.scenes, *known.scenes])
+    heights, of_known = _height_files(source.scenes), _height_files(known.scenes)  # names may be the same in both
+    if not heights or not of_known:
+        heights, of_known = {}, {}
     is_height = bool(heights) or _height_band(source.band_names) is not None
     surface = "canopy height" if is_height else "green excess"
     shown = train[:: max(1, -(-len(train) // _MOST_TILES))]
-    rule = tuned_rule(list(_tiles(known, task, shown, heights)), task.match_distance_m)
+    rule = tuned_rule(list(_tiles(known, task, shown, of_known)), task.match_distance_m)
     meters = {"nothing": InstanceMeter(names, match_distance_m=task.match_distance_m)}
     if rule is not None:
         meters[f"peaks of the {surface}"] = InstanceMeter(names, match_distance_m=task.match_distance_m)

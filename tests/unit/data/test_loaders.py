@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from maskwright.data.image_augment import ImageChanger
-from maskwright.data.loaders import EvalLoader, TrainLoader, choose_workers, masks
+from maskwright.data.loaders import EvalLoader, TrainLoader, masks
 from maskwright.data.regions import Region, Split
 from maskwright.data.sampling import Augment, HeightChoice, ImageAugment, TrainPlan
 from maskwright.data.sources.interface import Grid, Scene
@@ -290,10 +291,33 @@ def test_a_smaller_last_batch_may_be_left_out() -> None:
         photo_loader(batch_size=64, drop_last=True)
 
 
-def test_workers_are_chosen_by_what_reading_costs() -> None:
-    assert choose_workers(3, cached=True) == 3
-    assert choose_workers("auto", cached=True, cores=16) == 0
-    assert choose_workers("auto", cached=False, cores=16) == 8
-    assert choose_workers("auto", cached=False, cores=4) == 3
-    assert choose_workers("auto", cached=False, cores=1) == 0
+def test_what_is_decoded_once_is_read_without_workers() -> None:
     assert loader_of(Hills(), workers="auto").workers == 0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("device", "is_pinned"), [("cuda", True), ("cpu", False)])
+def test_tiles_for_a_gpu_are_stacked_in_pinned_memory_so_that_copies_need_no_wait(
+    monkeypatch: pytest.MonkeyPatch, device: str, is_pinned: bool
+) -> None:
+    asked: list[bool] = []
+    empty = torch.empty
+
+    def recorded(*sizes: Any, pin_memory: bool = False, **options: Any) -> torch.Tensor:
+        asked.append(pin_memory)
+        return empty(*sizes, **options)  # this machine may have no GPU to pin memory for
+
+    moved: list[dict[str, Any]] = []
+    to = torch.Tensor.to
+
+    def sent(tensor: torch.Tensor, where: Any, **options: Any) -> torch.Tensor:
+        moved.append(options)
+        return to(tensor, "cpu")
+
+    source = Hills()
+    loader = EvalLoader(source, split_of(source).tiles["val"][:3], (5.0,), 3, device=device)
+    monkeypatch.setattr(torch, "empty", recorded)
+    monkeypatch.setattr(torch.Tensor, "to", sent)
+    (batch,) = loader
+    assert len(batch) == 3
+    assert asked == [is_pinned] * 3
+    assert moved == [{"non_blocking": True}] * 4

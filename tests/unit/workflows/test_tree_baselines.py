@@ -106,6 +106,26 @@ def test_heights_beside_the_images_are_used_where_all_have_them(farm: Path, monk
     assert not [name for name in scores["nothing"] if name.startswith("crown")]
 
 
+def test_other_ground_whose_images_have_the_same_names_keeps_its_own_heights(
+    farm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MASKWRIGHT_CACHE", str(tmp_path / "cache"))
+    other = write_trees(tmp_path / "other", 4, size_px=128, seed=40, difficulty="easy")
+    mine, others = (
+        assemble(
+            load_experiment(
+                ["preset:cabruca_light"],
+                [f"data.folder={folder / 'images'}", f"data.labels.file={folder / 'annotations.json'}"],
+            )
+        )
+        for folder in (farm, other)
+    )
+    assert isinstance(mine.task, ObjectTask)
+    places = [place for tiles in others.split.tiles.values() for place in tiles]
+    scores, _ = tree_baselines(mine.task, others.images, places, (mine.images, mine.split.tiles["train"]))
+    assert scores["peaks of the canopy height"]["near_f1"] > 0.7
+
+
 def test_else_what_is_green_is_used(farm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "farm"
     shutil.copytree(farm, copy)

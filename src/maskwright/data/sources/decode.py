@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import os
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from maskwright.data.sources.height_file import HeightFile, bulk_reading, read_h
 from maskwright.data.sources.interface import Grid
 from maskwright.data.sources.sites import Site
 from maskwright.data.terrain import Terrain
+from maskwright.devices import usable_cores
 from maskwright.errors import DataError, GridError
 from maskwright.types import Window
 
@@ -93,7 +93,7 @@ class SitePlan:
             def decode(window: Window) -> _Facts:
                 return plans.own().decode_rows(planes, window)
 
-            with ThreadPoolExecutor(min(_MOST_THREADS, _usable_cores())) as pool:
+            with ThreadPoolExecutor(min(_MOST_THREADS, usable_cores())) as pool:
                 for found in pool.map(decode, windows):  # in order, so the first fault from the top is the one told
                     facts.merge(found)
         return facts.to_dict()
@@ -308,10 +308,6 @@ class _Facts:
             "lowest_other": {kind: low if np.isfinite(low) else None for kind, low in self.lowest_other.items()},
             "mask_like": self.mask_like and self.has_one,
         }
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _named(site: Site) -> dict[str, Path]:
