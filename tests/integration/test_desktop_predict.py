@@ -102,6 +102,7 @@ def test_a_folder_dropped_on_the_window_is_predicted_file_by_file(qtbot: Any, mo
     assert "b.png" in dialog.fault.text()
 
 
+@pytest.mark.slow
 def test_a_file_dropped_on_the_window_shows_its_overlay(qtbot: Any, model: Path, photographs: Path) -> None:
     dialog = _dropped(qtbot, model, photographs / "a.png")
     assert (photographs / "a_predicted" / "a_overlay.png").is_file()

@@ -14,6 +14,7 @@ from maskwright.desktop.forms import SettingsTab
 from maskwright.desktop.train_dialog import sections_of_tabs
 
 SECTIONS = ("optim", "training", "callbacks", "checkpoints")
+EVERY_DAY = ("cabruca_light", "coronary_document", "defects_document", "forestgaps_default")  # of each kind of task one
 
 
 @pytest.fixture
@@ -119,7 +120,9 @@ def test_many_settings_are_made_a_few_at_a_time(qtbot: Any, draft: DraftModel) -
     qtbot.waitUntil(lambda: len(box.rows) == len(box._specs))
 
 
-@pytest.mark.parametrize("name", sorted(presets()))
+@pytest.mark.parametrize(
+    "name", [name if name in EVERY_DAY else pytest.param(name, marks=pytest.mark.slow) for name in sorted(presets())]
+)
 def test_every_preset_can_be_shown_with_all_its_settings(qtbot: Any, draft: DraftModel, name: str) -> None:
     edits: list[Any] = []
     for title, entries in {"Model": MODEL, "Training": TRAINING, "Data": DATA}.items():
