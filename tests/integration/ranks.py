@@ -8,6 +8,7 @@ function of the folder it may write to; what it returns in each process is kept 
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
 import shutil
@@ -259,10 +260,12 @@ def weights_of(trainer: Trainer) -> dict[str, Any]:
     return told | {"weights": whole(told["weights"]), "shares": shares, "factors": factors_of(trainer)}
 
 
-def adam(**more: Any) -> Trainer:
+def adam(*callbacks: Callback, **more: Any) -> Trainer:
     """A trainer whose optimizer and average remember much."""
     options: dict[str, Any] = {"epochs": 3, "accumulate": 1, "dropout": 0.3, "train": FULL, "strategy": "fsdp"}
-    return trainer_for(ema=EmaConfig(enabled=True, decay=0.5), optimizer=AdamWConfig(lr=0.01), **(options | more))
+    return trainer_for(
+        *callbacks, ema=EmaConfig(enabled=True, decay=0.5), optimizer=AdamWConfig(lr=0.01), **(options | more)
+    )
 
 
 def divided_and_resumed(folder: Path) -> dict[str, Any]:
@@ -270,10 +273,10 @@ def divided_and_resumed(folder: Path) -> dict[str, Any]:
     if world_size() == 1:  # the run of two, begun below, goes on
         alone = adam(folder=RunFolder(folder / "runs" / "kept"))
         record = alone.resume()
-        return {"record": record, "state": alone.state.state_dict(), "second": outcome_of(alone)}
+        return {"record": record, "state": copy.deepcopy(alone.state.state_dict()), "second": outcome_of(alone)}
     through = weights_of(adam())
     run = from_main(lambda: RunFolder.create(folder / "runs", "stopped"))
-    first = weights_of(adam(*[StopAfter(6, 1)], folder=run))
+    first = weights_of(adam(StopAfter(6, 1), folder=run))
     if rank() == 0:
         shutil.copytree(run.path, folder / "runs" / "kept")
     second = adam(folder=run)

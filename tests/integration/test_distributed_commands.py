@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from maskwright.cli.main import main
 from maskwright.data.synthetic import write_forest
@@ -164,6 +166,27 @@ def test_one_process_goes_on_with_a_run_of_two_and_says_so(rasters: Path, tmp_pa
     assert done.returncode == 0, done.stderr
     assert "computed by 2 processes and goes on with 1 process: the same samples in the same updates" in done.stderr
     assert [entry["global_step"] for entry in history(config)] == [7, 14]
+
+
+@pytest.mark.slow
+def test_a_run_that_divides_the_network_is_that_of_one_that_does_not(
+    rasters: Path, trained: Path, tmp_path: Path
+) -> None:
+    config = write_config(tmp_path / "work", rasters)
+    done = run(*MASKWRIGHT, "train", config, "--devices", 2, "--set", "training.strategy=fsdp")
+    assert done.returncode == 0, done.stderr
+    folder = run_of(config)
+    for entry, expected in zip(history(config), history(trained), strict=True):
+        losses = {name: value for name, value in expected.items() if "loss" in name}
+        assert {name: entry[name] for name in losses} == pytest.approx(losses, rel=1e-3)
+    found, expected = (load_file(run_of(each).model / "model.safetensors") for each in (config, trained))
+    assert found.keys() == expected.keys()
+    assert all(torch.allclose(found[name], expected[name], rtol=1e-2, atol=1e-3) for name in expected)
+    assert (folder.path / "evaluation.json").is_file()
+    assert {path.suffix for path in folder.checkpoints.rglob("*.*") if path.is_file()} == {".json", ".safetensors"}
+    done = run(*MASKWRIGHT, "train", "--resume", folder.path, "--epochs", 3)  # by one process
+    assert done.returncode == 0, done.stderr
+    assert [entry["epoch"] for entry in history(config)] == [1, 2, 3]
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------

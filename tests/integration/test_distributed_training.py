@@ -28,6 +28,13 @@ SCENARIOS = (
     "windows:2",
     "disagreeing:2",
     "failing:2",
+    "told_a_rate:1",
+    "told_a_rate:2",
+    "divided:1",
+    "divided:2",
+    "divided_and_resumed:2",
+    "divided_and_resumed:1",
+    "whole_then_divided:2",
 )
 WHERE = {2: "out", 3: "by_three"}
 TWO_AND_THREE = [2, pytest.param(3, marks=pytest.mark.slow)]
@@ -169,3 +176,66 @@ def test_processes_that_disagree_are_refused_in_all_of_them(out: Path) -> None:
 def test_the_first_that_fails_says_why_and_the_others_end_without_a_word(out: Path) -> None:
     assert "its data is damaged" in (out / "failing_2_1.err").read_text().strip().splitlines()[-1]
     assert (out / "failing_2_0.err").read_text().strip().splitlines()[-1] == "SystemExit: 75"
+
+
+def test_a_learning_rate_that_one_process_is_told_of_is_that_of_all(out: Path) -> None:
+    (alone,) = results(out, "told_a_rate", 1)
+    both = results(out, "told_a_rate", 2)
+    assert [each["lr"] for each in both] == [alone["lr"]] * 2 == [0.02] * 2
+    assert_same(both[1], both[0])
+
+
+# --- a network that is divided ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*LOSSES, "average", "checkpointed"])
+def test_processes_that_divide_the_network_train_as_one_that_has_it_whole(out: Path, name: str) -> None:
+    """Losses and scores included, with batches of the validation that do not divide evenly; the average is clipped."""
+    (alone,) = results(out, "divided", 1)
+    both = results(out, "divided", 2)
+    assert_close(both[0][name], alone[name])
+    assert_same(both[1][name], both[0][name])
+    for mine, expected in zip(both[0][name]["factors"], alone[name]["factors"], strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-6)
+    for entry, expected in zip(both[0][name]["history"], alone[name]["history"], strict=True):
+        assert entry == pytest.approx(expected, rel=1e-4, abs=1e-6, nan_ok=True)
+
+
+def test_each_process_holds_a_share_of_every_weight(out: Path) -> None:
+    shares = [each["average"]["shares"] for each in results(out, "divided", 2)]
+    (alone,) = results(out, "divided", 1)
+    for name, value in alone["average"]["weights"].items():
+        rows = value.shape[0]
+        assert [share[name] * rows // value.numel() for share in shares] == [-(-rows // 2), rows // 2]
+
+
+def test_a_divided_run_resumed_ends_with_the_same_bits_and_its_files_hold_no_pickle(out: Path) -> None:
+    both = results(out, "divided_and_resumed", 2)
+    for each in both:
+        assert each["first"]["position"] == (1, 2)
+        assert_same(each["second"], each["through"])
+    folder = RunFolder(Path(both[0]["run"])).checkpoints
+    kinds = {path.suffix for path in folder.rglob("*") if path.is_file()}
+    assert kinds == {".json", ".safetensors"}
+    newest = read_manifest(folder / "manifest.json").records[-1]
+    (shares,) = folder.glob(f"{Path(newest.file).stem}.*.shares")
+    assert len(list(shares.iterdir())) == 2  # one of each process
+
+
+def test_one_process_takes_up_the_checkpoint_of_two_as_it_was(out: Path) -> None:
+    (alone,) = results(out, "divided_and_resumed", 1)
+    first = results(out, "divided_and_resumed", 2)[0]["first"]
+    state = alone["state"]
+    for name, value in first["weights"].items():
+        assert torch.equal(state["ema"]["weights"][name], value)
+    assert (state["epoch"], state["position"]) == first["position"]
+    assert alone["record"].file.endswith(".json")
+    assert [entry["epoch"] for entry in alone["second"]["history"]] == [1, 2, 3]
+
+
+def test_two_that_divide_go_on_from_what_was_saved_whole(out: Path) -> None:
+    """The same bits in both processes, and the weights of a run that was never stopped."""
+    one, other = results(out, "whole_then_divided", 2)
+    assert_same(other, one)
+    through = results(out, "divided_and_resumed", 2)[0]["through"]
+    assert_close(one, through)

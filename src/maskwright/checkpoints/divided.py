@@ -237,10 +237,10 @@ def sweep_shares(folder: Path, checkpoints: Iterable[str]) -> None:
     if not found:
         return
     needed, unsure = set(), set()
-    for name in checkpoints:
+    for name in (name for name in checkpoints if name.endswith(DIVIDED_SUFFIX)):
         try:
             needed.add(read_divided(folder / name)["folder"])
-        except CheckpointError:  # missing or damaged, and a second name of it may be whole; or of another form
+        except CheckpointError:  # missing or damaged, and a second name of it may be whole
             unsure.add(Path(name).stem)
     for each in found:
         if each.name not in needed and each.name.partition(".")[0] not in unsure:

@@ -147,7 +147,8 @@ def write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
         OSError: In every process if one of them could not write.
     """
     try:
-        save(dict(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+        with _quietly():
+            save(dict(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
     except CheckpointException as error:
         raise OSError(_reason(error)) from error
 
@@ -164,11 +165,18 @@ def read_tensors(folder: Path, into: Mapping[str, Tensor], *, alone: bool) -> No
         OSError: If something is missing or damaged.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
+        with _quietly():
             load(dict(into), storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=alone)
     except CheckpointException as error:
         raise OSError(_reason(error)) from error
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """That a process works alone is no news."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
+        yield
 
 
 def _reason(error: CheckpointException) -> str:

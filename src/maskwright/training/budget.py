@@ -87,6 +87,7 @@ def measure_speed(
     train_loader: TrainBatches,
     val_loader: EvalBatches | None,
     *,
+    longest_s: float = _LONGEST_S,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Speed:
     """Time a few updates after a warm-up, and a few batches of validation; the state is as before, bit for bit.
@@ -96,6 +97,7 @@ def measure_speed(
         task: Its task.
         train_loader: Its training batches.
         val_loader: Its validation batches.
+        longest_s: Seconds after which one timed update is enough, 60 at most.
         clock: Seconds; another one in tests.
     """
     began = clock()
@@ -105,7 +107,7 @@ def measure_speed(
             start = clock()
             rehearse_update(state, task, next(groups))  # waits for the device, to learn the loss
             times.append(clock() - start)
-            if len(times) > _WARMUP_UPDATES and largest(int(clock() - began > _LONGEST_S)):
+            if len(times) > _WARMUP_UPDATES and largest(int(clock() - began > min(longest_s, _LONGEST_S))):
                 break
         update_s = median(times[_WARMUP_UPDATES:])
         return Speed(update_s, 0.0 if val_loader is None else _validation_batch_s(state, task, val_loader, clock))

@@ -62,6 +62,13 @@ def test_a_slow_network_is_not_timed_for_long(toy: Toy) -> None:
     assert clock.now_s == 100 + 4 * 50
 
 
+def test_a_short_run_does_not_give_its_minutes_to_measuring(toy: Toy) -> None:
+    clock = Clock()
+    train = SlowLoader([toy.batch(0)], clock, 1.0)
+    assert measure_speed(toy.state(), toy.task, train, None, longest_s=4.5, clock=clock) == Speed(1.0, 0.0)
+    assert clock.now_s == 100 + 5  # of 13, the first three to warm up
+
+
 def test_epochs_fill_the_planned_share_of_the_time() -> None:
     # 20 min = 1200 s, 90 s are spent; of the 1110 s left 85 % are planned: 943.5 s. The final numbers take
     # 5 + 2 * 30 * 0.5 = 35 s, an epoch 100 * 0.4 + 20 * 0.5 = 50 s: (943.5 - 35) / 50 = 18.17.
