@@ -87,7 +87,7 @@ def machine() -> str:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory = f", {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
     python = platform.python_version()
-    return f"{cpu}, {os.cpu_count()} cores{memory}; {platform.system()} {platform.release()}; Python {python}"
+    return f"{cpu}, {os.cpu_count()} cores{memory}; {platform.system()}; Python {python}"
 
 
 def _installed(name: str) -> bool:

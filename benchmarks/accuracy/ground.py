@@ -29,7 +29,7 @@ SITES = {
     "val": ("laselva_middle",),
     "test": ("laselva_east", "new_zealand"),
 }
-COLUMNS = {"laselva_west": (0, 620), "laselva_middle": (640, 780), "laselva_east": (800, 1000)}
+COLUMNS = {"laselva_west": (0, 560), "laselva_middle": (630, 780), "laselva_east": (850, 1000)}  # a tile apart
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ ROWS = {
         Row("cracks", "crack_cfd"),
         Row("tiles", "defect_magnetic_tile", stratum=r"([a-z]+)_"),
         Row("vessels", "vessel_retina", group=r"(chase_Image_\d+|hrf_.*)", stratum=r"([a-z]+)_"),
-        Row("heights", "forest_chm", tile_px=128, outputs=len(HEIGHTS_M)),
+        Row("heights", "forest_chm", tile_px=64, outputs=len(HEIGHTS_M)),
     )
 }
 
