@@ -30,7 +30,7 @@ def page(folder: Path, name: str | None, *, read_only: bool = False) -> AppTest:
 
         show(Path(folder), page=name, read_only=read_only)
 
-    test = AppTest.from_function(script, args=(str(folder), name, read_only), default_timeout=60).run()
+    test = AppTest.from_function(script, args=(str(folder), name, read_only), default_timeout=600).run()
     assert not test.exception, test.exception[0].message
     return test
 

@@ -19,27 +19,26 @@ __all__ = ["show", "verified"]
 
 
 def show(view: View) -> None:
-    """Draw the page; the list follows the run."""
+    """Draw the page; it follows the run."""
     st.title("Checkpoints")
     found: dict[str, str] = st.session_state.setdefault("verified", {})
 
     def draw() -> None:
         run = view.look()
-        if run is not None:
-            own = {file: what for file, what in found.items() if file.startswith(f"{run.path}/")}
-            frame = checkpoint_frame(run, {Path(file).name: what for file, what in own.items()})
-            table(
-                frame, "checkpoints", otherwise="Nothing was saved yet; the first checkpoint follows the first epoch."
+        if run is None:
+            return
+        own = {file: what for file, what in found.items() if file.startswith(f"{run.path}/")}
+        frame = checkpoint_frame(run, {Path(file).name: what for file, what in own.items()})
+        table(frame, "checkpoints", otherwise="Nothing was saved yet; the first checkpoint follows the first epoch.")
+        if run.manifest.records:
+            total = sum(record.bytes for record in run.manifest.records)
+            st.caption(
+                f"{len(run.manifest.records)} checkpoints, {size_text(total)} in {RunFolder(run.path).checkpoints}"
             )
+            _go_on(run)
+            _one(run, found)
 
     view.live(draw)
-    run = None if view.run is None else view.shelf.look(view.run)
-    if run is None or not run.manifest.records:
-        return
-    total = sum(record.bytes for record in run.manifest.records)
-    st.caption(f"{len(run.manifest.records)} checkpoints, {size_text(total)} in {RunFolder(run.path).checkpoints}")
-    _go_on(run)
-    _one(run, found)
 
 
 def verified(file: Path, sha256: str) -> str:
