@@ -6,6 +6,7 @@ maps are made from these two after augmentation, so they fit the image whatever 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,9 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = ["UNSURE", "InstanceTruth", "ObjectTruths", "TargetPainter", "ellipse_in"]
 
+log = logging.getLogger("maskwright")
+
 UNSURE = -1
 """In a map of ids: a corner of a box whose object has no outline; it may be part of it or not."""
 
+_UNLIKE = 2.0  # times the outlines' size, from which diameters are probably in another unit
 _CORNERS = 48  # of the polygon that stands for an ellipse
 
 
@@ -155,6 +159,7 @@ class ObjectTruths:
         self._unit = crown_unit
         self._labels = {item.name: item.label for item in source.items}
         self._known: dict[str, _SceneObjects | None] = {}
+        self._is_unlike = False
 
     def __call__(self, place: Place) -> InstanceTruth | None:
         """The truth of a tile; None where the label has no objects.
@@ -225,8 +230,26 @@ class ObjectTruths:
                 )
             said = said / np.float32(size)
         by_area = np.where(is_point, np.float32(np.nan), crown_diameter_from_area(shown))
+        self._compare(said / np.maximum(by_area, 1), name)
         diameter: np.ndarray = np.where(np.isfinite(said), said, by_area).astype(np.float32)
         return diameter
+
+    def _compare(self, ratios: np.ndarray, name: str) -> None:
+        """Warn once if diameters are of another size than outlines."""
+        known = ratios[np.isfinite(ratios)]
+        usual = float(np.median(known)) if len(known) else 1.0
+        if self._is_unlike or 1 / _UNLIKE <= usual <= _UNLIKE:
+            return
+        self._is_unlike = True
+        other = "m" if self._unit == "px" else "px"
+        log.warning(
+            "%s: crown_diameter is usually %.2g times what outlines or boxes show. Is it in %s? Then set "
+            "task.crown_unit: %s.",
+            name,
+            usual,
+            {"m": "metres", "px": "pixels"}[other],
+            other,
+        )
 
 
 def _ids_of(objects: Instances, has_outline: np.ndarray, has_extent: np.ndarray) -> np.ndarray:

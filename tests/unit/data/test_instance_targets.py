@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,17 @@ def test_crown_diameters_are_taken_as_said_in_their_unit(tmp_path: Path) -> None
     sized = opened(tmp_path, CocoLabels(file=tmp_path / "coco.json"), pixel_size_m=0.5)
     assert truth_of(sized, crown_unit="m").diameter.tolist() == [18.0]
     assert truth_of(sized).pixel_size_m == 0.5
+
+
+def test_diameters_of_another_size_than_outlines_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    side = math.sqrt(abs(OUTLINED["bbox"][2] * OUTLINED["bbox"][3]))
+    truth_of(source_of(tmp_path, [{**OUTLINED, "crown_diameter": side}]))
+    assert "crown_diameter" not in caplog.text
+    truth_of(source_of(tmp_path, [{**OUTLINED, "crown_diameter": side / 5}]))
+    assert "Is it in metres? Then set task.crown_unit: m." in caplog.text
+    assert caplog.text.count("is usually") == 1
 
 
 def test_crowds_count_neither_way_and_other_classes_are_left_out(tmp_path: Path) -> None:
