@@ -99,8 +99,11 @@ def _help(spec: Any) -> str:
 
 
 def _default(spec: Any) -> str:
+    """The default as a file would say it."""
     value = spec.default
-    return "" if value is None else f"`{value}`"
+    if isinstance(value, bool):
+        return f"`{value}`".lower()
+    return "" if value is None else f"`{list(value) if isinstance(value, tuple) else value}`"
 
 
 def _cell(text: str) -> str:

@@ -58,7 +58,8 @@ NOT_RUN = {  # page, beginning of a command or block: reason
     ("docs/how-to/desktop_predict.md", "from pathlib import Path"): PARTS.format(
         "tests/integration/test_desktop_predict.py"
     ),
-    ("docs/how-to/several_gpus.md", "maskwright"): "the tutorial on several GPUs runs the same commands",
+    ("docs/how-to/several_gpus.md", "maskwright"): "the tutorial on several GPUs runs these; "
+    "tests/integration/test_distributed_training.py divides networks (fsdp)",
     ("docs/how-to/several_gpus.md", "torchrun --standalone"): "tests/integration/test_distributed_commands.py runs it",
     ("docs/how-to/several_gpus.md", "torchrun --nnodes"): CLUSTER,
     ("docs/how-to/several_gpus.md", "#!/bin/bash"): CLUSTER,
@@ -69,6 +70,10 @@ NOT_RUN = {  # page, beginning of a command or block: reason
     ("docs/how-to/trackers.md", "MLFLOW_ALLOW_FILE_STORE"): "a server of others; as above",
     ("docs/how-to/tune.md", "tune:"): "needs a database; test_docs.py loads it",
     ("docs/how-to/tune.md", "from maskwright.workflows.tune"): "tests/integration/test_tune.py runs the function",
+    (
+        "docs/tutorials/trees.md",
+        "from pathlib",
+    ): "invents for minutes; test_docs.py does it with fewer and smaller scenes",
     ("docs/tutorials/desktop.md", "maskwright desktop"): FACE.format("tests/integration/test_desktop_training.py"),
 }
 
@@ -192,3 +197,15 @@ def test_what_the_pages_put_in_is_there() -> None:
     for block in BLOCKS:
         for name in re.findall(r'--8<-- "([^"]+)"', block.text):
             assert (ROOT / name).is_file(), (block.page, name)
+
+
+def test_every_example_is_run_by_a_test() -> None:
+    text = "".join(
+        path.read_text(encoding="utf-8") for path in HERE.glob("test_*.py") if path.name != Path(__file__).name
+    )
+    examples = [path.stem for path in ROOT.glob("examples/*.py")] + [
+        path.parent.name for path in ROOT.glob("examples/*/*.yaml")
+    ]
+    assert len(examples) > 10
+    for name in examples:
+        assert f'"{name}' in text or f"/{name}" in text, name

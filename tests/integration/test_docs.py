@@ -60,6 +60,18 @@ def found(word: str) -> list[str]:
     return sorted(str(path) for path in Path().glob(word)) if "*" in word else [word]
 
 
+def made_small(words: list[str]) -> list[str]:
+    """A command that trains from the beginning, with a small network and few epochs in place of minutes."""
+    if words[0] not in ("train", "benchmark", "tune") or "--resume" in words:
+        return words
+    if words[0] == "train" and "--dry-run" not in words:
+        if "--minutes" in words:
+            at = words.index("--minutes")
+            words = [*words[:at], *words[at + 2 :]]
+        words = words if "--epochs" in words else [*words, "--epochs", "1"]
+    return [*words, *SMALL]
+
+
 def follow(
     page: str, chosen: Callable[[list[str]], bool] = lambda words: True, ends: tuple[int, ...] = (0,)
 ) -> list[list[str]]:
@@ -67,8 +79,7 @@ def follow(
     done = []
     for words in filter(chosen, commands(page)):
         words = [part for word in words for part in found(word)]
-        fresh = words[0] in ("train", "benchmark", "tune") and "--resume" not in words
-        assert main([*words, *(SMALL if fresh else ())]) in ends, words
+        assert main(made_small(words)) in ends, words
         done.append(words)
     return done
 
@@ -114,7 +125,7 @@ def test_the_readme_leads_from_rasters_to_maps(place: Path) -> None:
     write_forest(place / "rasters", size_px=448, seed=3)
     shutil.copy(place / "rasters/forest_DSM.tif", place / "area_DSM.tif")
     (first, *_) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
-    (place / "my_forest.yaml").write_text(f"{first}training: {{epochs: 1}}\n", encoding="utf-8")
+    (place / "my_forest.yaml").write_text(first, encoding="utf-8")
     follow("../README.md", lambda words: "my_forest.yaml" in words or "area_DSM.tif" in words)
     assert (place / "maps/area_DSM_gaps.gpkg").is_file()
 
@@ -146,6 +157,15 @@ def test_the_tutorial_of_the_window_speaks_of_what_stands_in_it(place: Path) -> 
 @pytest.mark.parametrize("name", sorted(scripts("explanation/coming_from_libraries.md")))
 def test_what_is_shown_to_people_from_other_libraries_runs(name: str, place: Path) -> None:
     exec(compile(scripts("explanation/coming_from_libraries.md")[name], name, "exec"), {})
+
+
+@pytest.mark.slow
+def test_the_tutorial_on_trees_leads_to_crowns_and_shade(place: Path) -> None:
+    write_trees(place / "farm", 8, size_px=96, difficulty="easy")
+    write_trees(place / "unseen", 2, size_px=96, seed=5000, difficulty="easy")
+    follow("tutorials/trees.md")
+    assert (place / "crowns/trees_0000_crowns.gpkg").is_file()
+    assert (place / "crowns/trees_0000_report.html").is_file()
 
 
 @pytest.mark.slow
