@@ -55,3 +55,8 @@ def test_help_loads_neither_settings_nor_workflows() -> None:
         "maskwright.devices",
         "maskwright.errors",
     }
+
+
+def test_training_starts_without_what_only_maps_need() -> None:
+    loaded = loaded_by("import maskwright.training, maskwright.workflows.train")
+    assert not loaded & {"maskwright.prediction", "matplotlib", "pandas", "pyogrio"}

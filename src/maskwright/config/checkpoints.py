@@ -33,7 +33,8 @@ class CheckpointsConfig(Section):
         True,
         advanced=True,
         help="Write checkpoints in a thread while training goes on; needs memory for one more copy of weights and "
-        "optimizer state. Off: training waits for each. What is saved as a run ends is always waited for.",
+        "optimizer state. Off: training waits for each. What is saved as a run ends is always waited for, and with "
+        "training.strategy: fsdp every one.",
     )
 
     @model_validator(mode="after")

@@ -335,6 +335,8 @@ def initialise(network: nn.Module, scheme: str, activation: str) -> None:
     for module in network.modules():
         if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             continue
+        if module.weight.is_meta:  # nothing to set; torch would load its compiler to draw numbers for no memory
+            continue
         if scheme == "kaiming":
             nn.init.kaiming_normal_(module.weight, a=0.01 if leaky else 0.0, nonlinearity="leaky_relu")
         elif scheme == "xavier":

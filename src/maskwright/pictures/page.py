@@ -162,7 +162,7 @@ def _shown_width(image: Image) -> int | None:
 
 
 def _data_uri(image: Image) -> str:
-    png = _encoded(image, "PNG", optimize=True)
+    png = _encoded(image, "PNG")  # optimize would take half as long again for a fortieth of the bytes
     if len(png) > _LARGE_PNG:
         jpeg = _encoded(image, "JPEG", quality=90, subsampling=0)
         if len(jpeg) < len(png):

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
 from scipy.special import zeta
 
 from maskwright.data.gap_statistics import GapSizes
@@ -148,6 +147,8 @@ def _fitted(values: FloatArray, often: FloatArray, start: float, discrete: bool)
     """The law of sizes that all follow it, rising, each so often."""
     if len(values) < 2:
         return None
+    from scipy.optimize import minimize_scalar  # slow to load, and only gaps of more than one size need it
+
     count, logs = int(often.sum()), float((often * np.log(values)).sum())
     share = np.cumsum(often[::-1])[::-1] / count  # at least so large, in the data
     if discrete:

@@ -142,7 +142,8 @@ def load_member(path: str | Path, device: str = "auto", backend: str = "torch") 
     path = Path(path)
     if backend != "torch" or path.suffix.lower() == ".onnx":
         return Member(*load_exported(path, device, backend), "cpu")
-    is_checkpoint = path.is_file() and path.suffix.lower() in _CHECKPOINT_ENDINGS
+    is_divided = path.suffix == ".json" and path.name.startswith("checkpoint_")
+    is_checkpoint = path.is_file() and (is_divided or path.suffix.lower() in _CHECKPOINT_ENDINGS)
     folder = _model_folder_of(path) if is_checkpoint else find_model_folder(path)
     card = ModelCard.load(folder)
     model = card.task.build_model(card.architecture, card.in_channels, card.batch_size)

@@ -13,8 +13,6 @@ from typing import Any, Protocol, TextIO
 
 import numpy as np
 import numpy.typing as npt
-import pyogrio
-import pyogrio.raw
 import shapely
 from rasterio._err import CPLE_BaseError  # what a transform raises as it is; rasterio.errors does not have it
 from rasterio.crs import CRS
@@ -28,7 +26,6 @@ __all__ = ["PolygonFile", "Polygons", "open_polygon_file"]
 
 _AT_ONCE = 20_000  # polygons; every addition to a GeoPackage opens it anew
 _DEGREE_DIGITS = 8  # about a millimetre
-_OGR_ERRORS = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.CRSError)
 
 
 @dataclass(frozen=True)
@@ -113,6 +110,9 @@ class _GeoPackage:
     def _write(self) -> None:
         held = self._held or [self._empty]
         names = list(held[0].columns)
+        import pyogrio.raw  # it brings pandas, which nobody shall wait for who writes no polygons
+
+        refusals = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.CRSError, OSError)
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="'crs' was not provided")  # said in the notes of the map
@@ -128,7 +128,7 @@ class _GeoPackage:
                     crs=self._crs,
                     append=self._exists,
                 )
-        except (*_OGR_ERRORS, OSError) as error:
+        except refusals as error:
             raise _not_written(self._path, error) from error
         self._held, self._exists = [], True
 

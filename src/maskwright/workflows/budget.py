@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["within_budget"]
 
+_MEASURED = 0.05  # share of the minutes after which one timed update is enough; short runs have none to give away
+
 
 def within_budget(
     parts: Parts,
@@ -67,7 +69,9 @@ def _planned(
 
     training = parts.experiment.training
     trainer, (train_loader, eval_loaders) = build(parts)
-    speed = measure_speed(trainer.state, parts.task, train_loader, eval_loaders["val"], clock=clock)
+    speed = measure_speed(
+        trainer.state, parts.task, train_loader, eval_loaders["val"], longest_s=60 * minutes * _MEASURED, clock=clock
+    )
     validation, test = len(eval_loaders["val"]), len(eval_loaders["test"])
     plan = from_main(  # of several processes the first one's speed counts
         lambda: plan_epochs(

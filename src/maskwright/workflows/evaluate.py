@@ -21,7 +21,6 @@ from maskwright.workflows.baselines import Progress, class_baselines, gap_baseli
 from maskwright.workflows.evaluation import Evaluation, ImageRow, ScoreRow
 from maskwright.workflows.operating_point import OperatingPoint
 from maskwright.workflows.tally import Tally, Watch, count
-from maskwright.workflows.tree_baselines import tree_baselines
 from maskwright.workflows.verdicts import class_verdict, sample_sentences
 
 if TYPE_CHECKING:
@@ -356,6 +355,8 @@ def _object_baselines(
     known, split = teacher
     if not isinstance(task, ObjectTask) or not isinstance(source, ImageScenes) or not isinstance(known, ImageScenes):
         return {}, []
+    from maskwright.workflows.tree_baselines import tree_baselines  # loads all of prediction, which few trainings need
+
     return tree_baselines(task, source, places, (known, split.tiles["train"]))
 
 

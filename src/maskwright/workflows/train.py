@@ -148,7 +148,7 @@ def resume(
         plan = from_main(lambda: _plan_to_resume(folder, experiment))
         kept, changes, split = plan.experiment, plan.changes, plan.split
         choose_device(own_device(kept.training.device, available_devices()))  # a missing one must not become the run's
-        chosen = as_first_chosen(kept, folder.record.load(), changes)
+        chosen = plan.chosen
         silent = chosen.model_copy(update={"tracking": chosen.tracking.model_copy(update={"quiet": True})})
         check = partial(require_same_data, folder=folder) if is_main() else None
         parts = assemble_together(silent if quiet else chosen, split=split, check=check)
@@ -167,9 +167,14 @@ def resume(
 
 @dataclass(frozen=True)
 class _Plan:
-    """How a run goes on: its settings, what they change, its split (None: not written yet), its threads."""
+    """How a run goes on.
+
+    Its settings, the same with what ``auto`` came to at first, what they change, its split (None: not written yet), its
+    threads.
+    """
 
     experiment: Experiment
+    chosen: Experiment
     changes: tuple[Change, ...]
     split: Split | None
     threads: int | None
@@ -184,7 +189,7 @@ def _plan_to_resume(folder: RunFolder, experiment: Experiment | None) -> _Plan:
     record = folder.record.load()
     processes = int((record.get("processes") or {}).get("number", 1))
     threads = record.get("process_choices", {}).get("threads") if processes == world_size() else None
-    return _Plan(kept, changes, split, threads)
+    return _Plan(kept, as_first_chosen(kept, record, changes), changes, split, threads)
 
 
 @contextmanager

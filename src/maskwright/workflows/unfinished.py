@@ -38,7 +38,7 @@ def run_of(path: Path) -> RunFolder:
     records = CheckpointStore(run).records
     newest = records[-1].file if records else None
     if newest is not None and (
-        path.name in (newest, "checkpoint_latest.pt") or path.samefile(run.checkpoints / newest)
+        path.name == newest or path.stem == "checkpoint_latest" or path.samefile(run.checkpoints / newest)
     ):
         return run
     raise RunError(f"{path} is not the newest checkpoint of its run, which continues from {newest}. {begin}")

@@ -314,7 +314,7 @@ def test_tiles_for_a_gpu_are_stacked_in_pinned_memory_so_that_copies_need_no_wai
         return to(tensor, "cpu")
 
     source = Hills()
-    loader = EvalLoader(source, split_of(source).tiles["val"][:3], (5.0,), 3, device=device)
+    loader = EvalLoader(source, split_of(source).tiles["train"][:3], (5.0,), 3, device=device)
     monkeypatch.setattr(torch, "empty", recorded)
     monkeypatch.setattr(torch.Tensor, "to", sent)
     (batch,) = loader

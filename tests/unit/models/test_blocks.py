@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -124,3 +127,17 @@ def test_norms_of_a_network_are_replaced_for_small_batches_with_their_weights() 
     assert model[1].num_groups == 6
     assert model[1].weight.unique().tolist() == [3.0]
     assert model(torch.randn(1, 3, 5, 5)).shape == (1, 12, 5, 5)
+
+
+def test_a_network_without_values_is_made_without_torchs_compiler() -> None:
+    """Drawing numbers on the meta device would load it, which takes longer than all else of a check."""
+    code = """
+import sys, torch
+from maskwright.config.model import UNetConfig
+from maskwright.models import build_model
+with torch.device("meta"):
+    network = build_model(UNetConfig(base_channels=4, depth=1, init="kaiming"), in_channels=1, num_classes=1)
+print(next(network.parameters()).is_meta, "torch._dynamo" in sys.modules)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["True", "False"]
