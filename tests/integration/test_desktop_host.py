@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +49,13 @@ def test_the_menu_opens_the_dialog_and_its_end_is_heard(qtbot: Any, host: Any, t
     dialog.close()
 
 
-def test_the_program_ends_with_its_window(qapp: Any, host: Any) -> None:
-    from PySide6.QtCore import QTimer
-    from PySide6.QtWidgets import QApplication
-
-    QTimer.singleShot(50, QApplication.quit)
-    assert host.main() == 0
+def test_the_program_ends_with_its_window(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import desktop_host\n"
+        "from PySide6.QtCore import QTimer; from PySide6.QtWidgets import QApplication\n"
+        "application = QApplication([])\n"
+        "QTimer.singleShot(50, QApplication.closeAllWindows)\n"
+        "sys.exit(desktop_host.main())"
+    )  # a process of its own: an application that has quit leaves no event loop for the tests after it
+    done = subprocess.run([sys.executable, "-c", code, str(EXAMPLE.parent)], cwd=tmp_path)
+    assert done.returncode == 0
