@@ -42,6 +42,7 @@ def test_a_coco_folder_becomes_a_run_with_objects_counted(data: Path, tmp_path: 
         "multitask_unet",
         "coco",
     )
+    assert (drafted.task.crown_unit, drafted.metrics.operating_point) == ("m", "max_f1")
     settings = {**SMALL, "tracking.output_dir": str(tmp_path / "runs"), "data.cache.folder": str(tmp_path / "cache")}
     words = [word for path, value in settings.items() for word in ("--set", f"{path}={value}")]
     assert main(["train", str(file), *words]) == 0

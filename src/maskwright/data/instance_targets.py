@@ -151,15 +151,23 @@ class ObjectTruths:
         source: Images with labels.
         object_ids: Class ids of the objects that are found one by one; others are left out, crowds kept.
         crown_unit: Unit of crown diameters in the labels.
+        warns: Say once if diameters are of another size than outlines, as they are in another unit.
     """
 
-    def __init__(self, source: ImageScenes, object_ids: Sequence[int], crown_unit: Literal["px", "m"] = "px") -> None:
+    def __init__(
+        self,
+        source: ImageScenes,
+        object_ids: Sequence[int],
+        crown_unit: Literal["px", "m"] = "px",
+        *,
+        warns: bool = True,
+    ) -> None:
         self._source = source
         self._ids = np.array(object_ids, np.int64)
         self._unit = crown_unit
         self._labels = {item.name: item.label for item in source.items}
         self._known: dict[str, _SceneObjects | None] = {}
-        self._is_unlike = False
+        self._is_told = not warns
 
     def __call__(self, place: Place) -> InstanceTruth | None:
         """The truth of a tile; None where the label has no objects.
@@ -238,9 +246,9 @@ class ObjectTruths:
         """Warn once if diameters are of another size than outlines."""
         known = ratios[np.isfinite(ratios)]
         usual = float(np.median(known)) if len(known) else 1.0
-        if self._is_unlike or 1 / _UNLIKE <= usual <= _UNLIKE:
+        if self._is_told or 1 / _UNLIKE <= usual <= _UNLIKE:
             return
-        self._is_unlike = True
+        self._is_told = True
         other = "m" if self._unit == "px" else "px"
         log.warning(
             "%s: crown_diameter is usually %.2g times what outlines or boxes show. Is it in %s? Then set "

@@ -150,9 +150,9 @@ def test_diameters_of_another_size_than_outlines_are_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     side = math.sqrt(abs(OUTLINED["bbox"][2] * OUTLINED["bbox"][3]))
-    truth_of(source_of(tmp_path, [{**OUTLINED, "crown_diameter": side}]))
+    truth_of(source_of(tmp_path / "same", [{**OUTLINED, "crown_diameter": side}]))
     assert "crown_diameter" not in caplog.text
-    truth_of(source_of(tmp_path, [{**OUTLINED, "crown_diameter": side / 5}]))
+    truth_of(source_of(tmp_path / "other", [{**OUTLINED, "crown_diameter": side / 5}]))
     assert "Is it in metres? Then set task.crown_unit: m." in caplog.text
     assert caplog.text.count("is usually") == 1
 
