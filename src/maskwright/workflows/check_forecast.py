@@ -263,7 +263,9 @@ def _first_samples(batch: Batch, count: int) -> Batch:
         valid=batch.valid[index],
         condition=condition,
         where=where,
+        instances=None if batch.instances is None else [batch.instances[int(i)] for i in index],
         mix=mix,
+        maps=None if batch.maps is None else {name: values[index] for name, values in batch.maps.items()},
     )
 
 

@@ -161,7 +161,7 @@ def green_excess(rgb: NDArray[np.generic]) -> Floats:
 def _tiles(
     source: ImageScenes, task: ObjectTask, places: Sequence[Place], heights: Mapping[str, Path]
 ) -> Iterator[Tile]:
-    truth_of, band = ObjectTruths(source, task.object_ids), _height_band(source.band_names)
+    truth_of, band = ObjectTruths(source, task.object_ids, warns=False), _height_band(source.band_names)
     for place in places:
         truth = truth_of(place)
         if truth is None:

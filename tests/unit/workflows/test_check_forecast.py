@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from maskwright.workflows.check_forecast import Forecast, forecast_findings
+import torch
+
+from maskwright.types import Batch, Place, Window
+from maskwright.workflows.check_forecast import Forecast, _first_samples, forecast_findings
 
 PLAN = Forecast(
     device="cpu",
@@ -40,3 +43,14 @@ def test_short_disk_and_long_trainings_are_told() -> None:
     found = forecast_findings(replace(PLAN, disk_mb=9900.0, minutes=2880.0), 8)
     assert [finding.code for finding in found] == ["disk_short", "takes_long"]
     assert found[1].what == "5 epochs will take about 48 hours on cpu."
+
+
+def test_objects_and_maps_go_with_the_samples_that_are_measured() -> None:
+    places = tuple(Place(name, Window(0, 0, 4, 4)) for name in "xyz")
+    image, target, valid = torch.rand(3, 1, 4, 4), torch.zeros(3, 4, 4, dtype=torch.long), torch.ones(3, 4, 4).bool()
+    batch = Batch(image, target, valid, None, places, ["a", "b", "c"], maps={"numbers": torch.arange(3)})
+    more = _first_samples(batch, 4)
+    assert more.instances == ["a", "b", "c", "a"]
+    assert more.maps is not None
+    assert more.maps["numbers"].tolist() == [0, 1, 2, 0]
+    assert more.image.shape == (4, 1, 4, 4)

@@ -110,12 +110,16 @@ def test_other_ground_whose_images_have_the_same_names_keeps_its_own_heights(
     farm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MASKWRIGHT_CACHE", str(tmp_path / "cache"))
-    other = write_trees(tmp_path / "other", 4, size_px=128, seed=40, difficulty="easy")
+    other = write_trees(tmp_path / "other", 6, size_px=128, seed=40, difficulty="easy")
     mine, others = (
         assemble(
             load_experiment(
                 ["preset:cabruca_light"],
-                [f"data.folder={folder / 'images'}", f"data.labels.file={folder / 'annotations.json'}"],
+                [
+                    f"data.folder={folder / 'images'}",
+                    f"data.labels.file={folder / 'annotations.json'}",
+                    "data.tiles.size_px=128",
+                ],
             )
         )
         for folder in (farm, other)
