@@ -41,7 +41,8 @@ NOT_RUN = {  # page, beginning of a command or block: reason
     ("docs/explanation/checkpoints.md", ".venv/bin/python -m pytest"): "runs tests that run here anyway",
     ("docs/explanation/checkpoints.md", "MASKWRIGHT_KILLS="): "takes an hour; with 20 kills it is among the tests",
     ("docs/explanation/heights.md", "MASKWRIGHT_DATA="): "takes an hour of real data",
-    ("docs/explanation/scale.md", "python benchmarks/scale_model.py"): "a benchmark, run by make bench",
+    ("docs/explanation/scale.md", "python benchmarks/scale_model.py"): "tests/integration/test_scale_model.py runs it",
+    ("docs/explanation/speed.md", "python benchmarks/time_to_accuracy.py"): "a benchmark, run by make bench-accuracy",
     ("docs/explanation/speed.md", "maskwright benchmark machine"): "loads the whole machine for a minute; "
     "tests/unit/workflows/test_benchmark_machine.py runs it in small",
     ("docs/how-to/dashboard.md", "pip install"): EXTRA,
