@@ -8,6 +8,8 @@ READY := $(VENV)/.ready
 # Tests run in parallel processes; each gets one thread so that they do not fight for the cores.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 WORKERS ?= auto
+# A process that has nothing left takes tests from the other: the slow ones lie together in one folder.
+PARALLEL := -n $(WORKERS) --dist worksteal
 
 .PHONY: setup demo test test-all check docs format bench bench-accuracy bench-heights bench-scaling bench-setup clean
 
@@ -32,10 +34,10 @@ check: setup
 	$(ONE_THREAD) $(BIN)/python -m pytest tests/architecture
 
 test: check
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) -m "not slow" --ignore tests/architecture
+	$(ONE_THREAD) $(BIN)/python -m pytest $(PARALLEL) -m "not slow" --ignore tests/architecture
 
 test-all: check
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --ignore tests/architecture
+	$(ONE_THREAD) $(BIN)/python -m pytest $(PARALLEL) --ignore tests/architecture
 
 # No network is needed: the theme brings its own fonts and scripts.
 docs: setup
