@@ -252,7 +252,7 @@ def test_scores_of_several_processes_are_those_of_one(trained: Path, tmp_path: P
 def test_a_map_of_several_processes_is_that_of_one(
     rasters: Path, trained: Path, tmp_path: Path, processes: int
 ) -> None:
-    folder, raster = run_of(trained).path, next(iter(sorted(rasters.glob("*dsm*.tif"))))
+    folder, raster = run_of(trained).path, next(iter(sorted(rasters.glob("*DSM*.tif"))))
     options = ["--set", "tile_px=96"]
     assert main(["predict", str(folder), str(raster), "--out", str(tmp_path / "one"), *options]) == 0
     done = run(*MASKWRIGHT, "predict", folder, raster, "--out", tmp_path / "many", *options, "--devices", processes)
