@@ -38,19 +38,19 @@ def what_would_help(
     """
     watched = [float(entry[monitor]) for entry in history if monitor in entry and not math.isnan(entry[monitor])]
     window = max(2, len(watched) // 5)
+    longer = f"train longer, for example --set training.epochs={max(epochs + 1, round(epochs * 1.5))}."
     if len(watched) > window and best_epoch >= len(history) - 1:
         best_of = max if higher_is_better else min
         gain = abs(best_of(watched[-window:]) - best_of(watched[:-window]))
         if gain > _STILL_RISING:
-            return (
-                f"Time: {monitor} still gained {gain:.3f} over the last {window} epochs; "
-                f"train longer, for example --set training.epochs={max(epochs + 1, round(epochs * 1.5))}."
-            )
+            return f"Time: {monitor} still gained {gain:.3f} over the last {window} epochs; {longer}"
     if lost_to is not None:
         return (
-            f'Time: after {len(history)} epochs the model is not better than the answer "{lost_to}" yet; train longer, '
-            f"for example --set training.epochs={2 * epochs}, or set data.balance.by: class if the classes are rare."
+            f'Time: after {_epochs(len(history))} the model is not better than the answer "{lost_to}" yet; train '
+            f"longer, for example --set training.epochs={2 * epochs}, or set data.balance.by: class if the classes are rare."
         )
+    if len(watched) <= window and best_epoch >= len(history):
+        return f"Time: after {_epochs(len(history))} nothing shows yet where {monitor} ends; {longer}"
     ground, more = ("ground", "sites") if things in ("heights", "metres") else ("images", "images")
     best = next((entry for entry in history if entry.get("epoch") == best_epoch), history[-1] if history else {})
     train_loss, val_loss = best.get("train/loss"), best.get("val/loss")
@@ -61,6 +61,10 @@ def what_would_help(
         )
     known = {column: score for column, score in scores.items() if not math.isnan(score)}
     return _weakest(known, things, train_tiles)
+
+
+def _epochs(number: int) -> str:
+    return f"{number} epoch{'s' * (number != 1)}"
 
 
 def _weakest(known: Mapping[str, float], things: str, train_tiles: int) -> str:

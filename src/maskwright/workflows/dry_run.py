@@ -172,4 +172,6 @@ def _about_budget(experiment: Experiment) -> list[str]:
 def _duration(minutes: float) -> str:
     if minutes < 1:
         return f"{max(1, round(minutes * 60))} seconds"
+    if round(minutes) == 1:
+        return "1 minute"
     return f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"

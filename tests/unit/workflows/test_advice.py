@@ -26,6 +26,14 @@ def test_a_score_that_still_rises_asks_for_time() -> None:
     assert text.endswith("--set training.epochs=6.")
 
 
+def test_an_epoch_or_two_ask_for_more_of_them() -> None:
+    text = advice(history(0.1, 0.2), best_epoch=2)
+    assert text == (
+        "Time: after 2 epochs nothing shows yet where val/iou ends; train longer, for example --set training.epochs=3."
+    )
+    assert advice(history(0.1), best_epoch=1).startswith("Time: after 1 epoch nothing")
+
+
 def test_losing_to_a_naive_answer_asks_for_twice_the_time() -> None:
     text = advice(history(0.5, 0.5, 0.4, 0.4), best_epoch=1, lost_to="nothing")
     assert 'not better than the answer "nothing" yet; train longer, for example --set training.epochs=8' in text
