@@ -47,7 +47,8 @@ def what_would_help(
     if lost_to is not None:
         return (
             f'Time: after {_epochs(len(history))} the model is not better than the answer "{lost_to}" yet; train '
-            f"longer, for example --set training.epochs={2 * epochs}, or set data.balance.by: class if the classes are rare."
+            f"longer, for example --set training.epochs={2 * epochs}, or set data.balance.by: class if the classes are "
+            "rare."
         )
     if len(watched) <= window and best_epoch >= len(history):
         return f"Time: after {_epochs(len(history))} nothing shows yet where {monitor} ends; {longer}"
