@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -84,15 +85,14 @@ class _Runner(QRunnable):
         self._ended = ended
 
     def run(self) -> None:
-        if not self.wanted:
-            self._ended(None, None)
-            return
-        try:
-            result = self._work()
-        except Exception as error:  # whatever it is, the person who waits is told
-            self._ended(None, error)
-            return
-        self._ended(result, None)
+        result, fault = None, None
+        if self.wanted:
+            try:
+                result = self._work()
+            except Exception as error:  # whatever it is, the person who waits is told
+                fault = error
+        with contextlib.suppress(RuntimeError):  # the program ended meanwhile, and the job with it: nobody waits
+            self._ended(result, fault)
 
 
 def words_of(error: BaseException) -> str:

@@ -41,6 +41,7 @@ from maskwright.errors import PredictionError
 __all__ = ["ICON_PX", "NOT_VALID", "Layer", "OverlayView", "PictureView", "Preview", "Thumbnails", "load_picture"]
 
 ICON_PX = 112
+_NAME_LETTERS = 18  # of the name of a file, shown below its picture
 _ZOOM = 1.25
 _MOST_ZOOM = 32.0
 _LEVELS = 100  # steps of the slider
@@ -211,12 +212,15 @@ class Thumbnails(QListWidget):
         self.setUniformItemSizes(True)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setSpacing(4)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # numbers and endings are what names differ in
 
     def add(self, name: str, tip: str = "") -> int:
         """Add an entry without a picture yet; its row."""
         item = QListWidgetItem(name, self)
         item.setToolTip(tip or name)
-        item.setSizeHint(QSize(ICON_PX + 16, ICON_PX + 2 * self.fontMetrics().height()))
+        letters = self.fontMetrics()
+        width = max(ICON_PX + 16, _NAME_LETTERS * letters.averageCharWidth())
+        item.setSizeHint(QSize(width, ICON_PX + 2 * letters.height()))
         return self.count() - 1
 
     def set_icon(self, row: int, picture: QImage) -> None:

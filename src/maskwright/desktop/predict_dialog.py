@@ -40,6 +40,7 @@ _WORDS = {  # of the command line: what there is in the window instead
     "Choose another --out.": "Name another folder for the results.",
     "add --recursive (in Python recursive=True).": "tick Folders inside folders too.",
 }
+_FORM_LETTERS, _FORM_SHARE = 60, 0.4  # width of the form, and the most of the window it takes
 _MOST_SHOWN = 2000  # thumbnails; the files of all are written
 
 
@@ -118,12 +119,12 @@ class PredictDialog(QDialog):
         split.addWidget(self.form)
         split.addWidget(right)
         split.setStretchFactor(1, 1)
-        letters = self.fontMetrics().averageCharWidth()
-        split.setSizes([60 * letters, 95 * letters])
         layout = QVBoxLayout(self)
         layout.addWidget(split, 1)
         layout.addLayout(self._foot())
         open_at(self, 1080, 760)
+        form_px = min(_FORM_LETTERS * self.fontMetrics().averageCharWidth(), round(_FORM_SHARE * self.width()))
+        split.setSizes([form_px, self.width() - form_px])
 
     def _foot(self) -> QVBoxLayout:
         self.status = QLabel(_HINT, self)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import (
     QCheckBox,
     QFileDialog,
@@ -78,6 +78,12 @@ class PredictForm(QScrollArea):
         self.setWidget(page)
         self.show_model(None)
 
+    def minimumSizeHint(self) -> QSize:
+        """As wide as what it holds, whatever the letters: it scrolls up and down alone."""
+        least = super().minimumSizeHint()
+        edges = 2 * self.frameWidth() + self.verticalScrollBar().sizeHint().width()
+        return least.expandedTo(QSize(self.widget().minimumSizeHint().width() + edges, 0))
+
     # --- what is chosen -----------------------------------------------------------------------------------------------
 
     @property
@@ -115,8 +121,7 @@ class PredictForm(QScrollArea):
     def propose_out(self, folder: Path) -> None:
         """Name a folder for the results, unless a person named one."""
         if not self.out_line.isModified():
-            self.out_line.setText(str(folder))
-            self.out_line.setCursorPosition(0)
+            self.out_line.setText(str(folder))  # its end is in sight, which tells it from others
 
     def show_model(self, facts: ModelFacts | None, fault: str = "") -> None:
         """Say what a model does and take its settings, or say what is wrong with it."""
@@ -219,7 +224,10 @@ class PredictForm(QScrollArea):
         browse.clicked.connect(self._browse_out)
         self.overwrite = QCheckBox("Replace files of an earlier prediction", box)
         self.out_message = MessageLabel()
-        form.addRow("Into", _in_row(self.out_line, browse))
+        into = QLabel("I&nto", box)
+        into.setBuddy(self.out_line)
+        form.addRow(into)
+        form.addRow(_in_row(self.out_line, browse))  # below and not beside its name: paths are long
         form.addRow(self.overwrite)
         form.addRow(self.out_message)
         return box

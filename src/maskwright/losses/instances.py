@@ -37,29 +37,35 @@ MULTITASK_WEIGHTS: dict[str, Weight] = {
 """What each term is an average over."""
 
 _NEAR = 4  # power by which pixels near a centre are forgiven (CornerNet, arXiv:1808.01244)
+_SIGMA_PX = 2.0  # width of bells for which the powers were chosen
 _EASY = 2  # power by which easy pixels are played down
 
 
-def centres_by_sample(logits: Tensor, centre: Tensor, valid: Tensor) -> Tensor:
+def centres_by_sample(logits: Tensor, centre: Tensor, valid: Tensor, sigma_px: float = _SIGMA_PX) -> Tensor:
     """Focal loss of the heat map of centres, a mean over the objects of each sample (at least 1).
+
+    An object has one pixel that is its centre, but as many that are not as its picture is large. So that the same scene
+    at another scale has the same loss, a centre counts as many pixels as its bell is larger than one of 2 px.
 
     Args:
         logits: (B, I, H, W) float, before the sigmoid.
         centre: (B, I, H, W) bells 0..1, exactly 1 at the pixels that hold a centre.
         valid: (B, H, W) bool; other pixels add nothing.
+        sigma_px: Width of the bells.
 
     Returns:
         (B,).
     """
     _fit(logits, centre)
+    share = (sigma_px / _SIGMA_PX) ** 2
     counts = valid.unsqueeze(1)
     is_centre = centre >= 1
     probs = torch.sigmoid(logits)
     hit = -((1 - probs) ** _EASY) * F.logsigmoid(logits)
     miss = -((1 - centre) ** _NEAR) * probs**_EASY * F.logsigmoid(-logits)
-    cost = torch.where(is_centre, hit, miss).masked_fill(~counts, 0)
+    cost = torch.where(is_centre, share * hit, miss).masked_fill(~counts, 0)
     objects = (is_centre & counts).sum((1, 2, 3)).clamp(min=1)
-    return cost.sum((1, 2, 3)) / objects
+    return cost.sum((1, 2, 3)) / (share * objects)
 
 
 def offsets_by_sample(offset: Tensor, target: Tensor, inside: Tensor) -> Tensor:

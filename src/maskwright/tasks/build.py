@@ -105,7 +105,7 @@ def _object_task(
 ) -> Instances | Agroforestry:
     options = {"object_classes": task.object_classes or tuple(classes[first:]), "scale_px": task.scale_px}
     options |= {"grouping": GroupSettings(**{name: getattr(task, name) for name in _GROUPING})}
-    options |= {"match_distance_m": task.match_distance_m, **moving}
+    options |= {"match_distance_m": task.match_distance_m, "centre_sigma_px": task.centre_sigma_px, **moving}
     if task.kind == "instances":
         return Instances(classes, loss, **options)
     return Agroforestry(classes, loss, density_sigma_px=task.density_sigma_px, **options)

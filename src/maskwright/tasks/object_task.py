@@ -76,6 +76,7 @@ class ObjectTask(Multiclass):
         object_classes: Those of them whose objects are found; empty: all but the first.
         grouping: How maps become objects; its ``object_ids`` are set here.
         scale_px: Unit of the network's offsets and diameters.
+        centre_sigma_px: Width of the bells that mark centres in the maps that are learned.
         match_distance_m: A centre this near to a true one has found it.
         options: ``schedule``, ``learned`` and ``probability_threshold`` of ``ClassTask``.
 
@@ -94,6 +95,7 @@ class ObjectTask(Multiclass):
         object_classes: Sequence[str] = (),
         grouping: GroupSettings | None = None,
         scale_px: float = 16.0,
+        centre_sigma_px: float = 2.0,
         match_distance_m: float = 2.0,
         **options: Any,
     ) -> None:
@@ -109,6 +111,7 @@ class ObjectTask(Multiclass):
         ids = tuple(self.class_names.index(name) for name in wanted)
         self.grouping = replace(grouping or GroupSettings(), object_ids=ids)
         self.scale_px = float(scale_px)
+        self.centre_sigma_px = float(centre_sigma_px)
         self.match_distance_m = float(match_distance_m)
 
     @classmethod
@@ -126,6 +129,7 @@ class ObjectTask(Multiclass):
             "object_classes": list(self.object_classes),
             "grouping": {**asdict(self.grouping), "object_ids": list(self.object_ids)},
             "scale_px": self.scale_px,
+            "centre_sigma_px": self.centre_sigma_px,
             "match_distance_m": self.match_distance_m,
         }
 
@@ -259,7 +263,7 @@ class ObjectTask(Multiclass):
             return class_by_sample(heads["semantic"], batch.target, maps["tells_class"] & batch.valid)
         if name != "instance":
             raise ConfigError(f"loss.{name}: task.kind {self.kind} does not learn it. Set it to 0.")
-        centres = centres_by_sample(heads["centre"], maps["centre"], batch.valid)
+        centres = centres_by_sample(heads["centre"], maps["centre"], batch.valid, self.centre_sigma_px)
         offsets = offsets_by_sample(heads["offset"], maps["offset"] / self.scale_px, maps["inside"] & batch.valid)
         return torch.where(maps["has_objects"], centres + offsets, 0.0)
 

@@ -289,12 +289,20 @@ class SentMarks:
         self.path = Path(path)
         content = self._read()
         self.run_id: str | None = content.get("run_id")
+        self.asked: str | None = content.get("asked")
+        self.address: str | None = content.get("address")
         self._sent: dict[str, int] = dict(content.get("sent", {}))
         self._last: Entry | None = None
 
-    def remember(self, run_id: str) -> None:
-        """Note the name the service gave the run."""
-        self.run_id = run_id
+    def remember(self, run_id: str, *, asked: str | None = None, address: str | None = None) -> None:
+        """Note the name the service gave the run; it was sent nothing yet.
+
+        Args:
+            run_id: The name.
+            asked: The address as it was given, perhaps one that means another place in another folder.
+            address: Where that was.
+        """
+        self.run_id, self.asked, self.address, self._sent = run_id, asked, address, {}
         self._write()
 
     def is_new(self, entry: Entry) -> bool:
@@ -317,5 +325,6 @@ class SentMarks:
 
     def _write(self) -> None:
         draft = temporary_path(self.path)  # whole at every instant, but not forced to the disk: there are many notes
-        draft.write_text(json_text({"run_id": self.run_id, "sent": self._sent}), "utf-8")
+        place = {"asked": self.asked, "address": self.address}
+        draft.write_text(json_text({"run_id": self.run_id, **place, "sent": self._sent}), "utf-8")
         os.replace(draft, self.path)

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from maskwright.tracking.writers import Entry, Outcome, RunFacts, SentMarks, WriterError
@@ -15,6 +16,9 @@ __all__ = ["MlflowWriter"]
 
 _MOST_IN_A_CALL = 100  # parameters MLflow takes at once; it takes more metrics
 _LONGEST_VALUE = 5000
+_KIND = {
+    "mlflow.experimentKind": "custom_model_development"
+}  # else MLflow's page opens at traces of chats, not at runs
 _ENDED = {"finished": "FINISHED", "stopped": "KILLED", "interrupted": "KILLED", "failed": "FAILED"}
 
 
@@ -22,14 +26,15 @@ class MlflowWriter:
     """Sends a run to MLflow through its client, without MLflow's global state.
 
     Args:
-        uri: Address; None: the variable MLFLOW_TRACKING_URI, else ``file:./mlruns``.
+        uri: Address; None: the variable MLFLOW_TRACKING_URI, else where former attempts of the run went, else
+            ``file:./mlruns``.
         experiment: Name of the experiment that holds the run; made if missing.
     """
 
     name = "MLflow"
 
     def __init__(self, uri: str | None = None, experiment: str = "maskwright") -> None:
-        self.uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or "file:./mlruns"
+        self.uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or None
         self.experiment = experiment
         self._client: Any = None
         self._marks: SentMarks | None = None
@@ -37,7 +42,9 @@ class MlflowWriter:
 
     def start(self, facts: RunFacts) -> None:
         """Open the run, or go on with the one of former attempts."""
-        if self.uri.startswith("file:") or "://" not in self.uri:
+        marks = SentMarks(facts.folder.path / "mlflow.json")
+        address = self._address(marks)
+        if address.startswith("file:"):
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow 3 opens folders only if told so
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         try:
@@ -47,12 +54,9 @@ class MlflowWriter:
                 'the package mlflow is missing. Install it with pip install "maskwright[track]", or set '
                 "tracking.mlflow=false."
             ) from cause
-        self._client = library.MlflowClient(self.uri)
-        marks = SentMarks(facts.folder.path / "mlflow.json")
-        if marks.run_id is None:
-            marks.remember(self._new_run(facts))
-        else:
-            self._client.update_run(marks.run_id, status="RUNNING")
+        self._client = library.MlflowClient(address)
+        if marks.address not in (None, address) or not self._goes_on(marks.run_id):
+            marks.remember(self._new_run(facts), asked=self.uri, address=address)
         self._marks, self._run_id = marks, str(marks.run_id)
 
     def log(self, entry: Entry) -> None:
@@ -74,9 +78,28 @@ class MlflowWriter:
                 self._client.log_artifact(self._run_id, str(path))
         self._client.set_terminated(self._run_id, status=_ENDED.get(outcome.status, "FINISHED"))
 
+    def _address(self, marks: SentMarks) -> str:
+        """Where the run goes: a folder is the same one in every attempt, wherever that is started."""
+        if marks.address is not None and self.uri in (None, marks.asked):
+            return marks.address
+        return _absolute(self.uri or "mlruns")
+
+    def _goes_on(self, run_id: str | None) -> bool:
+        """Whether MLflow has the run, which then is at work again."""
+        if run_id is None:
+            return False
+        exceptions: Any = importlib.import_module("mlflow.exceptions")
+        try:
+            self._client.update_run(run_id, status="RUNNING")
+        except exceptions.MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+        return True
+
     def _new_run(self, facts: RunFacts) -> str:
         found = self._client.get_experiment_by_name(self.experiment)
-        number = found.experiment_id if found is not None else self._client.create_experiment(self.experiment)
+        number = found.experiment_id if found else self._client.create_experiment(self.experiment, tags=_KIND)
         run = self._client.create_run(number, run_name=facts.name, tags={"run_folder": str(facts.folder.path)})
         entities: Any = importlib.import_module("mlflow.entities")
         params = [entities.Param(_key(name), str(value)[:_LONGEST_VALUE]) for name, value in facts.settings.items()]
@@ -90,6 +113,13 @@ class MlflowWriter:
         metrics = [entities.Metric(_key(name), value, int(time_s * 1000), step) for name, value in known]
         for some in _chunks(metrics):
             self._client.log_batch(self._run_id, metrics=some)
+
+
+def _absolute(uri: str) -> str:
+    """The address, a folder as one that holds wherever a run is continued."""
+    if uri.startswith("file:/") or "://" in uri or uri.startswith("databricks"):
+        return uri
+    return Path(uri.removeprefix("file:")).resolve().as_uri()
 
 
 def _chunks(items: list[Any]) -> Iterator[list[Any]]:

@@ -30,6 +30,17 @@ def test_centres_cost_what_the_formula_says() -> None:
     assert two.item() == pytest.approx(0.25 * math.log(2))  # a mean over the objects
 
 
+def test_centres_cost_the_same_at_another_scale() -> None:
+    cost = {}
+    for times in (1, 3):
+        side, sigma = 60 * times, 2.0 * times
+        place = torch.arange(side, dtype=torch.float32) - side // 2
+        bell = torch.exp(-(place[:, None] ** 2 + place**2) / (2 * sigma**2))[None, None]
+        counts = torch.ones(1, side, side, dtype=torch.bool)
+        cost[times] = centres_by_sample(torch.full_like(bell, -1.0), bell, counts, sigma).item()
+    assert cost[3] == pytest.approx(cost[1], rel=0.01)
+
+
 def test_centres_far_off_are_finite_and_right_ones_cost_nothing() -> None:
     centre = torch.tensor([[[[1.0, 0.0]]]])
     logits = torch.tensor([[[[-1e4, 1e4]]]], requires_grad=True)
