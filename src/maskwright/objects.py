@@ -10,7 +10,7 @@ import numpy as np
 
 from maskwright.errors import ShapeError
 
-__all__ = ["Crop", "FoundObjects", "id_map_of", "join_objects"]
+__all__ = ["Crop", "FoundObjects", "id_map_of", "join_objects", "paint_crops"]
 
 
 class Crop(NamedTuple):
@@ -93,14 +93,20 @@ class FoundObjects:
 def id_map_of(crops: Sequence[Crop], numbers: Sequence[int] | np.ndarray, height: int, width: int) -> np.ndarray:
     """(height, width) int32: 0, or 1 + the number of the crop there, later ones on top; what lies outside is cut."""
     out = np.zeros((height, width), np.int32)
-    for crop, number in zip(crops, numbers, strict=True):
+    paint_crops(out, crops, [number + 1 for number in numbers])
+    return out
+
+
+def paint_crops(out: np.ndarray, crops: Sequence[Crop], values: Sequence[int] | np.ndarray) -> None:
+    """Write a value into (H, W) where each crop is, later ones on top; what lies outside is cut."""
+    height, width = out.shape
+    for crop, value in zip(crops, values, strict=True):
         rows, cols = crop.pixels.shape
         top, left = max(crop.row, 0), max(crop.col, 0)
         bottom, right = min(crop.row + rows, height), min(crop.col + cols, width)
         if bottom > top and right > left:
             inside = crop.pixels[top - crop.row : bottom - crop.row, left - crop.col : right - crop.col]
-            out[top:bottom, left:right][inside] = number + 1
-    return out
+            out[top:bottom, left:right][inside] = value
 
 
 def join_objects(parts: Sequence[FoundObjects]) -> FoundObjects:

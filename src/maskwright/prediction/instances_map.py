@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ from maskwright.prediction.geotiff import BLOCK_PX, RowWriter, bytes_on_disk, op
 from maskwright.prediction.instances_files import CrownFiles
 from maskwright.prediction.instances_heat import GroundCells
 from maskwright.prediction.instances_merge import Merged, SeamMerger, merge_cores, plan_cores
-from maskwright.prediction.instances_outputs import CrownPicture, land_cover, write_pictures
+from maskwright.prediction.instances_outputs import CrownPicture, PaintedClasses, land_cover, write_pictures
 from maskwright.prediction.instances_source import MapSink, StitchedMaps, heights_around, open_heights
 from maskwright.prediction.instances_table import Crowns, Ground, ReadHeights, crown_rows, join_crowns
 from maskwright.prediction.map_image import check_image, is_photograph
@@ -146,7 +146,7 @@ class _Job:
     def bytes_needed(self) -> int:
         """Of the uncompressed maps, and of the files made beside them."""
         bands = 4 * sum(self.task.heads.values())
-        return bytes_on_disk(self.seen.height * self.seen.width, bands + 1, 2)
+        return bytes_on_disk(self.seen.height * self.seen.width, bands + 1 + (not self.task.covers), 2)
 
     def run(self, staged: Staging, heights: ReadHeights | None, started: float) -> RasterResult:
         """All steps; the files of the result lie in the folder."""
@@ -156,10 +156,12 @@ class _Job:
         self._stream(staged, maps, picture, counted)
         rgb = stretched(picture.result(), counted.result())
         drawing = CrownPicture(rgb, picture.factor, self.names)
-        with open_raster(maps) as dataset:
+        with open_raster(maps) as dataset, self._painted(folder) as painted:
             stitched = StitchedMaps(dataset, self.task.heads, self._group)
-            found = self._find(stitched, folder, heights, drawing)
-            cover = land_cover(folder, stem, stitched, self.seen, self.task.class_names, photograph=self.photograph)
+            found = self._find(stitched, folder, heights, drawing, painted)
+            cover = land_cover(
+                folder, stem, stitched, self.seen, self.task.class_names, photograph=self.photograph, painted=painted
+            )
         stand = self._stand(found)
         files = found.files | cover
         notes = (*self.reader.notes, *staged.notes, *self.notes, *self._notes(found))
@@ -213,7 +215,20 @@ class _Job:
         if not sink.valid_px:
             raise PredictionError(f"{self.path}: not one pixel counts. Check its nodata value and opacity.")
 
-    def _find(self, source: StitchedMaps, folder: Path, heights: ReadHeights | None, drawing: CrownPicture) -> _Found:
+    def _painted(self, folder: Path) -> AbstractContextManager[PaintedClasses | None]:
+        """What shows the classes of pixels where the model has learned none; None where it has."""
+        if self.task.covers:
+            return nullcontext()
+        return PaintedClasses(folder / "classes.part", self.seen.height, self.seen.width)
+
+    def _find(
+        self,
+        source: StitchedMaps,
+        folder: Path,
+        heights: ReadHeights | None,
+        drawing: CrownPicture,
+        painted: PaintedClasses | None,
+    ) -> _Found:
         """Trees block by block, each written as soon as it is final."""
         started = time.perf_counter()
         merger = SeamMerger(self.seen.height, self.seen.width, duplicate_iou=self.point.duplicate_iou)
@@ -238,6 +253,8 @@ class _Job:
                 files.add(part.objects, rows)
                 cells.add(part.objects)
                 drawing.add(part.objects)
+                if painted is not None:
+                    painted.add(part.objects)
                 kept.append(rows)
         density = self._count_ground(source, cells)
         seconds = round(time.perf_counter() - started, 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from maskwright.data.sources.interface import Grid
 from maskwright.errors import PredictionError
 from maskwright.files import explain_os_error
 from maskwright.metrics.stand import ALL, Stand
-from maskwright.objects import FoundObjects
+from maskwright.objects import FoundObjects, paint_crops
 from maskwright.pictures import RGB, legend
 from maskwright.pictures.colors import PAPER, class_colors
 from maskwright.pixels import IGNORE_INDEX
@@ -29,7 +29,7 @@ from maskwright.types import Window
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["ENDINGS", "CrownPicture", "land_cover", "write_pictures"]
+__all__ = ["ENDINGS", "CrownPicture", "PaintedClasses", "land_cover", "write_pictures"]
 
 ENDINGS = (
     *("crowns.gpkg", "crowns.geojson", "inventory.csv", "coco.json", "mask.png", "mask.tif", "overlay.png"),
@@ -83,10 +83,53 @@ class CrownPicture:
         return sheet
 
 
+class PaintedClasses:
+    """The class of the object on each pixel, painted as objects are found: into a file, so that memory stays bounded.
+
+    Args:
+        path: The file, a byte a pixel; it is removed at the end of the with block.
+        height: Rows.
+        width: Columns.
+    """
+
+    def __init__(self, path: Path, height: int, width: int) -> None:
+        self._path = path
+        self.ids = np.memmap(path, np.uint8, "w+", shape=(height, width))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        del self.ids
+        self._path.unlink()
+
+    def add(self, found: FoundObjects) -> None:
+        """Paint some objects, the best on top."""
+        order = np.argsort(found.scores, kind="stable")
+        paint_crops(self.ids, [found.masks[index] for index in order], found.labels[order])
+
+
 def land_cover(
-    folder: Path, stem: str, maps: StitchedMaps, grid: Grid, names: Sequence[str], *, photograph: bool
+    folder: Path,
+    stem: str,
+    maps: StitchedMaps,
+    grid: Grid,
+    names: Sequence[str],
+    *,
+    photograph: bool,
+    painted: PaintedClasses | None = None,
 ) -> dict[str, Path]:
-    """The likeliest class of each pixel, as PNG of a photograph, as GeoTIFF of a raster."""
+    """The class of each pixel, as PNG of a photograph, as GeoTIFF of a raster.
+
+    Args:
+        folder: Where.
+        stem: Name of the input.
+        maps: Probabilities of classes, and where pixels count.
+        grid: Of the image.
+        names: Of the classes.
+        photograph: It has no place in a map.
+        painted: Classes by objects; None: the likeliest class of the maps.
+    """
     colors = class_colors(len(names), has_background=True)
     table: dict[int, tuple[int, ...]] = {k: (*color, 255) for k, color in enumerate(colors)}
     part = folder / "mask.part.vrt"
@@ -100,6 +143,8 @@ def land_cover(
             window = Window(row, 0, min(step, grid.height - row), grid.width)
             told, valid = maps.read(window, ("semantic",))
             codes = told["semantic"].argmax(axis=0).astype(np.uint8)
+            if painted is not None:
+                codes = painted.ids[row : row + window.height]
             writer.write_band(1, row, np.where(valid, codes, np.uint8(IGNORE_INDEX)))
     path = folder / f"{stem}_mask.{'png' if photograph else 'tif'}"
     if photograph:

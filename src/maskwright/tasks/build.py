@@ -54,6 +54,7 @@ def build_task(
     class_counts: Sequence[int] | None = None,
     gap_shares: Mapping[float, float] | None = None,
     has_background: bool = True,
+    tells_classes: bool = True,
 ) -> AnyTask:
     """The task of an experiment.
 
@@ -67,6 +68,7 @@ def build_task(
             behind the last of exclusive classes is not looked at.
         gap_shares: Shares of gap pixels by height in metres, where the loss weighs heights.
         has_background: Whether the first of exclusive classes is the background, which has no objects.
+        tells_classes: Whether the labels tell the class of pixels; points do not.
 
     Raises:
         ConfigError: If something the settings ask for was not given, or names and kind do not fit together.
@@ -91,7 +93,8 @@ def build_task(
     if not classes:
         raise ConfigError(f"task.kind {task.kind} needs the names of its classes. Give classes.")
     if task.kind in OBJECTS:
-        return _object_task(task, combined, classes, int(has_background), **moving)
+        covers = tells_classes and loss.terms.get("semantic", 0) > 0
+        return _object_task(task, combined, classes, int(has_background), covers=covers, **moving)
     kinds: dict[str, type[Binary | Multiclass | Multilabel]] = {
         "binary": Binary,
         "multiclass": Multiclass,

@@ -78,6 +78,8 @@ class ObjectTask(Multiclass):
         scale_px: Unit of the network's offsets and diameters.
         centre_sigma_px: Width of the bells that mark centres in the maps that are learned.
         match_distance_m: A centre this near to a true one has found it.
+        covers: Classes of pixels are learned. Where they are not (labels that are points tell none), a pixel is of the
+            class of the object that lies on it.
         options: ``schedule``, ``learned`` and ``probability_threshold`` of ``ClassTask``.
 
     Raises:
@@ -97,6 +99,7 @@ class ObjectTask(Multiclass):
         scale_px: float = 16.0,
         centre_sigma_px: float = 2.0,
         match_distance_m: float = 2.0,
+        covers: bool = True,
         **options: Any,
     ) -> None:
         super().__init__(class_names, loss, **options)
@@ -113,6 +116,7 @@ class ObjectTask(Multiclass):
         self.scale_px = float(scale_px)
         self.centre_sigma_px = float(centre_sigma_px)
         self.match_distance_m = float(match_distance_m)
+        self.covers = bool(covers)
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any], loss: CombinedLoss | None = None) -> Self:
@@ -131,6 +135,7 @@ class ObjectTask(Multiclass):
             "scale_px": self.scale_px,
             "centre_sigma_px": self.centre_sigma_px,
             "match_distance_m": self.match_distance_m,
+            "covers": self.covers,
         }
 
     @property
@@ -207,6 +212,14 @@ class ObjectTask(Multiclass):
             )
             for index in range(len(arrays["centre"]))
         )
+
+    def called(self, prediction: Prediction) -> Tensor:
+        """(B, K, H, W) bool: the likeliest class; where no classes are learned, that of the object on a pixel."""
+        if self.covers or prediction.objects is None:
+            return super().called(prediction)
+        height, width = prediction.probs.shape[-2:]
+        ids = np.stack([np.append(0, found.labels)[found.id_map(height, width)] for found in prediction.objects])
+        return self._as_masks(torch.from_numpy(ids).to(prediction.probs.device))
 
     # --- loss ---------------------------------------------------------------------------------------------------------
 
@@ -304,7 +317,7 @@ class ObjectTask(Multiclass):
         classes_known = maps["tells_class"] & batch.valid
         meter.update(prediction.probs, batch.target, classes_known, batch.where)
         ids = torch.tensor(self.object_ids, device=batch.target.device)
-        called = torch.isin(prediction.probs.argmax(dim=1), ids).cpu().numpy()
+        called = self.called(prediction)[:, list(self.object_ids)].any(dim=1).cpu().numpy()
         true = torch.isin(batch.target, ids).cpu().numpy()
         known = classes_known.cpu().numpy()
         for index, truth in enumerate(batch.instances or ()):

@@ -72,7 +72,9 @@ class LossSums:
         self._group = []
 
     def averages(self, part: str, terms: Mapping[str, LossTerm] | None = None) -> dict[str, float]:
-        """``part/loss`` and ``part/loss/term`` for every term; NaN where nothing was valid.
+        """``part/loss`` and ``part/loss/term`` for every term; NaN for a term that nothing was valid for.
+
+        Such a term adds nothing to the total, as in every step; the total is NaN if all are such.
 
         Args:
             part: First half of the keys.
@@ -81,7 +83,8 @@ class LossSums:
         self.settle()
         factors = {name: term.factor for name, term in (terms or self.terms).items()}
         means = {name: _ratio(self.sums[name], self.weights[term.per]) for name, term in self.terms.items()}
-        total = sum(factors[name] * mean for name, mean in means.items())
+        known = [factors[name] * mean for name, mean in means.items() if self.weights[self.terms[name].per] > 0]
+        total = sum(known) if known else math.nan
         return {f"{part}/loss": float(total)} | {f"{part}/loss/{name}": mean for name, mean in means.items()}
 
     def settle(self) -> None:

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from maskwright.config import EXCLUSIVE, AgroforestryTask, Experiment, HeightGapsTask, InstancesTask
+from maskwright.config import (
+    EXCLUSIVE,
+    AgroforestryTask,
+    Experiment,
+    HeightGapsTask,
+    ImagesData,
+    InstancesTask,
+    PointLabels,
+)
 from maskwright.data.build import build_source, build_split_of, fit_normaliser
 from maskwright.data.sources.images import ImageScenes
 from maskwright.data.sources.rasters import HeightRasters
@@ -166,8 +174,10 @@ def assemble(
         counts = {part: _counts_of(source, split.tiles[part]) for part, _ in _PARTS}
         balance = {part: _shares(values, source.classes.form) for part, values in counts.items()}
         notes += _parts_without(experiment, source, balance)
+        data = experiment.data
         measured = {"classes": source.classes.names, "class_counts": counts["train"].tolist()}
         measured["has_background"] = source.classes.background is not None
+        measured["tells_classes"] = not (isinstance(data, ImagesData) and isinstance(data.labels, PointLabels))
     elif isinstance(task, HeightGapsTask):
         notes += _ground_without_gaps(experiment, task.heights_m, source, split)
         measured = {"gap_shares": _shares_of_trained_heights(experiment, task, source, split)}

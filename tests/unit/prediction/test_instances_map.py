@@ -231,6 +231,26 @@ def test_land_cover_is_the_likeliest_class(mapped: RasterResult, trees: list[Tre
     ]
 
 
+def test_a_model_that_learned_no_classes_shows_those_of_its_objects(tmp_path: Path) -> None:
+    task = TASK.to_dict()
+    task |= {"covers": False, "grouping": {**task["grouping"], "shapes": "discs"}}
+    bands = _bands([(20.0, 20.0, 6.0, 1), (60.0, 30.0, 4.0, 2)], 64, 96)
+    bands[:4] = np.random.default_rng(0).normal(size=(4, 64, 96))  # as of a head that nothing has trained
+    bands[:, :, 90:] = -9999.0
+    raster = _raster(tmp_path / "a.tif", bands, nodata=-9999.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(instances_map, "_CORE_PX", 40)
+        result = _predictor(task=task).predict_photograph(raster, tmp_path / "out")
+    with rasterio.open(result.files["mask"]) as dataset:
+        codes = dataset.read(1)
+    rows, cols = np.mgrid[:64, :96]
+    expected = np.where((rows - 20) ** 2 + (cols - 20) ** 2 <= 36, 1, 0)
+    expected[(rows - 30) ** 2 + (cols - 60) ** 2 <= 16] = 2
+    expected[:, 90:] = 255
+    np.testing.assert_array_equal(codes, expected)
+    assert not list((tmp_path / "out").glob("*.part*"))
+
+
 @pytest.mark.parametrize(("tile_px", "core_px"), [(32, 40), (64, 1024), (200, 90), (48, 33)])
 def test_trees_do_not_depend_on_windows_and_blocks(
     tile_px: int, core_px: int, mapped: RasterResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -19,8 +19,9 @@ from maskwright.config import (
 from maskwright.data.instance_targets import InstanceTruth, TargetPainter
 from maskwright.errors import ConfigError, DataError, ShapeError
 from maskwright.models.heads import split_heads
+from maskwright.objects import Crop, FoundObjects
 from maskwright.tasks import Agroforestry, Instances, build_task, task_from_dict
-from maskwright.types import Batch, Place, Window
+from maskwright.types import Batch, Place, Prediction, Window
 
 CLASSES = ("background", "cacao", "shade", "soil")
 SIZE = 32
@@ -231,6 +232,27 @@ def test_perfect_outputs_are_decoded_to_the_objects_and_score_one() -> None:
     }
     assert scores["density_mae"] == pytest.approx(0, abs=1e-4)
     assert scores["crown_diameter_mae"] == pytest.approx(0, abs=1e-3)
+
+
+def test_without_classes_learned_a_pixel_is_of_the_class_of_its_object() -> None:
+    settings = InstancesTask(object_classes=("cacao", "shade"), min_area_px=1)
+    loss = MultitaskLossConfig(crown=0, density=0)
+    task: Any = build_task(settings, loss, MetricsConfig(), TINY, CLASSES, tells_classes=False)
+    assert not task.covers
+    assert not build_task(settings, loss.model_copy(update={"semantic": 0.0}), MetricsConfig(), TINY, CLASSES).covers
+    probs = torch.full((2, len(CLASSES), 4, 5), 0.25)
+    found = FoundObjects(
+        np.zeros((2, 4), np.float32),
+        np.array([2, 1]),
+        np.array([0.9, 0.8], np.float32),
+        np.zeros((2, 2), np.float32),
+        np.full(2, np.nan, np.float32),
+        (Crop(1, 1, np.ones((2, 2), bool)), Crop(0, 2, np.ones((2, 1), bool))),
+    )
+    ids = task.called(Prediction(probs, objects=(found, FoundObjects.none()))).long().argmax(dim=1)
+    assert ids[0].tolist() == [[0, 0, 1, 0, 0], [0, 2, 2, 0, 0], [0, 2, 2, 0, 0], [0, 0, 0, 0, 0]]
+    assert not ids[1].any()
+    assert task_from_dict(task.to_dict()).to_dict() == task.to_dict()
 
 
 def test_scores_know_which_way_is_better_and_the_monitor_is_among_them() -> None:

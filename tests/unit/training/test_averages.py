@@ -57,6 +57,14 @@ def test_nothing_valid_has_no_average() -> None:
     assert all(math.isnan(value) for value in sums.averages("val").values())
 
 
+def test_a_term_that_nothing_is_valid_for_adds_nothing_to_the_total() -> None:
+    sums = LossSums(TERMS)
+    add(sums, (4.0, 0.0), (3.0, 0.0))
+    found = sums.averages("train")
+    assert found["train/loss"] == pytest.approx(0.5 * 3.0)
+    assert math.isnan(found["train/loss/dice"])
+
+
 def test_sums_continued_from_a_saved_state_are_the_same_bit_for_bit() -> None:
     numbers = torch.rand(200, 4, generator=torch.Generator().manual_seed(1)).tolist()
     through, first, second = LossSums(TERMS), LossSums(TERMS), LossSums(TERMS)
