@@ -1,4 +1,4 @@
-"""Whole raster through a light U-Net: Maskwright against a plain MONAI sliding window, and against the bare network.
+"""Whole raster through a light U-Net: Maskwright against a plain MONAI sliding window, TorchGeo, and the bare network.
 
 Each contestant runs in a process of its own, in turn, so that neither allocator nor caches are shared. Ratios inside
 one run are safe to compare, seconds are not.
@@ -26,10 +26,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rows import Row, add_json_option, keep_rows
 
-CONTESTANTS = ("maskwright", "bare", "monai")
+CONTESTANTS = ("maskwright", "bare", "monai", "torchgeo")
 GOALS = {0.25: 4.0, 0.5: 4.0}  # times MONAI, by overlap
 
 _Measured = dict[str, list[dict[str, float]]]
@@ -121,7 +122,9 @@ def in_own_process(name: str, options: argparse.Namespace) -> dict[str, float]:
 
 def _measured(options: argparse.Namespace) -> dict[str, float]:
     """Seconds of one contestant after its imports, and the growth of its memory meanwhile."""
-    work = {"maskwright": _maskwright, "bare": _bare, "monai": _monai}[options.contestant](options)
+    work = {"maskwright": _maskwright, "bare": _bare, "monai": _monai, "torchgeo": _torchgeo}[options.contestant](
+        options
+    )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started, busy = time.perf_counter(), time.process_time()
     work()
@@ -183,16 +186,7 @@ def _monai(options: argparse.Namespace) -> Callable[[], object]:
     import torch
     from monai.inferers import sliding_window_inference
 
-    from maskwright.checkpoints import load_weights
-    from maskwright.prediction.model_card import ModelCard
-
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    folder = Path(options.folder)
-    card = ModelCard.load(folder / "model")
-    model = card.task.build_model(card.architecture, 1, card.batch_size)
-    load_weights(folder / "model", model)
-    model.eval()
+    folder, model = Path(options.folder), _plain_model(options)
 
     def work() -> None:
         with rasterio.open(folder / "dsm.tif") as source:
@@ -205,6 +199,65 @@ def _monai(options: argparse.Namespace) -> Callable[[], object]:
             probs = torch.sigmoid(logits)[0].numpy()
         with rasterio.open(folder / "monai.tif", "w", **profile) as target:
             target.write(probs)
+
+    return work
+
+
+def _plain_model(options: argparse.Namespace) -> Any:
+    """The network as torch has it."""
+    import torch
+
+    from maskwright.checkpoints import load_weights
+    from maskwright.prediction.model_card import ModelCard
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    folder = Path(options.folder)
+    card = ModelCard.load(folder / "model")
+    model = card.task.build_model(card.architecture, 1, card.batch_size)
+    load_weights(folder / "model", model)
+    return model.eval()
+
+
+def _torchgeo(options: argparse.Namespace) -> Callable[[], object]:
+    """A grid sampler and a loader as in its tutorials; windows are written over each other, nothing is blended."""
+    import rasterio
+    import torch
+    from torch.utils.data import DataLoader
+    from torchgeo.datasets import RasterDataset, stack_samples
+    from torchgeo.samplers import GridGeoSampler
+
+    class Surface(RasterDataset):  # type: ignore[misc]
+        filename_glob = "dsm.tif"
+        is_image = True
+
+    folder, model = Path(options.folder), _plain_model(options)
+    tile = options.tile
+    step = round(tile * (1 - options.overlap))
+
+    def work() -> None:
+        dataset = Surface(str(folder))
+        loader = DataLoader(
+            dataset,
+            batch_size=options.batch_size,
+            sampler=GridGeoSampler(dataset, size=tile, stride=step),
+            collate_fn=stack_samples,
+        )
+        with rasterio.open(folder / "dsm.tif") as source:
+            profile = source.profile
+        probs = torch.zeros(options.size, options.size)
+        starts = [min(start, options.size - tile) for start in range(0, options.size - tile + step, step)]
+        places = [(row, col) for row in reversed(starts) for col in starts]  # it begins at the lower left
+        done = 0
+        with torch.inference_mode():
+            for batch in loader:
+                answer = torch.sigmoid(model((batch["image"] - 100) / 30))[:, 0]
+                for one in answer:
+                    row, col = places[min(done, len(places) - 1)]
+                    probs[row : row + tile, col : col + tile] = one[:tile, :tile]
+                    done += 1
+        with rasterio.open(folder / "torchgeo.tif", "w", **profile) as target:
+            target.write(probs.numpy(), 1)
 
     return work
 
@@ -222,7 +275,8 @@ def _report(measured_all: _Measured, options: argparse.Namespace) -> list[Row]:
     work, rows = f"whole raster {options.size} x {options.size}, overlap {options.overlap:.0%}", []
     if {"monai", "maskwright"} <= median.keys():
         faster, peer = median["monai"] / median["maskwright"], f"MONAI sliding window ({median['monai']:.0f} s)"
-        rows.append(Row(work, faster, "x", peer, goal=GOALS.get(options.overlap)))
+        others = f"TorchGeo, no blending {median['monai'] / median['torchgeo']:.2f}" if "torchgeo" in median else ""
+        rows.append(Row(work, faster, "x", peer, others, goal=GOALS.get(options.overlap)))
     if {"bare", "maskwright"} <= median.keys():
         share = median["bare"] / median["maskwright"]
         print(f"{share:.0%} of the bare network's speed")
@@ -232,7 +286,7 @@ def _report(measured_all: _Measured, options: argparse.Namespace) -> list[Row]:
 
 def _report_growth(options: argparse.Namespace) -> list[Row]:
     """By how much the memory taken for a large raster exceeds that for a small one."""
-    options.only = [name for name in options.only if name != "bare"]
+    options.only = [name for name in options.only if name in ("maskwright", "monai")]
     peaks: dict[str, list[float]] = {name: [] for name in options.only}
     for size in options.growth:
         options.size = size

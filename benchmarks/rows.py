@@ -18,8 +18,8 @@ __all__ = ["FOLDER", "Row", "add_json_option", "keep_rows", "machine"]
 
 FOLDER = Path(__file__).resolve().parents[1] / "outputs" / "benchmarks"
 PEERS = (
-    "albumentations", "kornia", "lightning", "monai", "rasterio", "segmentation_models_pytorch", "torch", "torchgeo",
-    "torchmetrics", "torchvision",
+    "accelerate", "albumentations", "kornia", "lightning", "mlflow-skinny", "monai", "nnunetv2", "rasterio",
+    "segmentation_models_pytorch", "torch", "torchgeo", "torchmetrics", "torchvision",
 )  # fmt: skip
 
 

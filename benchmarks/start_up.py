@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -20,8 +22,9 @@ from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
-from rows import Row, add_json_option, keep_rows
+from rows import FOLDER, Row, add_json_option, keep_rows
 
+PEERS_HELP = ("nnUNetv2_train", "mlflow", "yolo")  # those that are installed
 IMPORTS = ("torch", "segmentation_models_pytorch", "lightning", "monai")
 HELP, TRAIN = "maskwright --help", "maskwright train, until its first step"
 GIVE_UP_S = 300.0
@@ -40,10 +43,11 @@ def main() -> None:
     behind = [train - torch for train, torch in zip(seconds[TRAIN], seconds["import torch"], strict=True)]
     print(f"{'first step behind the import of torch':<42}{statistics.median(behind):8.3f} s")
     others = ", ".join(f"{name} {median:.1f}" for name, median in medians.items() if name.startswith("import "))
+    helps = [f"{name} {median:.1f}" for name, median in medians.items() if name.endswith("--help") and name != HELP]
     keep_rows(
         options.json,
         [
-            Row(HELP, medians[HELP], "s", goal=0.2, at_most=True),
+            Row(HELP, medians[HELP], "s", others=", ".join(helps), goal=0.2, at_most=True),
             Row(
                 "from `train` to the first step, less the import of torch", statistics.median(behind), "s",
                 others=others, goal=1.0, at_most=True,
@@ -56,6 +60,9 @@ def race(folder: Path, rounds: int) -> dict[str, list[float]]:
     """Seconds of every turn of every contestant."""
     settings = write_experiment(folder)
     contestants: dict[str, Callable[[], float]] = {HELP: lambda: waited([sys.executable, "-m", "maskwright", "--help"])}
+    for name in PEERS_HELP:
+        if path := which(name):
+            contestants[f"{name} --help"] = lambda path=path: waited([path, "--help"])
     for name in filter(find_spec, IMPORTS):
         command = [sys.executable, "-c", f"import {name}"]
         contestants[f"import {name}"] = lambda command=command: waited(command)
@@ -67,6 +74,12 @@ def race(folder: Path, rounds: int) -> dict[str, list[float]]:
             if turn:  # the first turn fills caches: of files, of bytecode, of decoded rasters
                 seconds[name].append(taken)
     return seconds
+
+
+def which(name: str) -> str | None:
+    """A command of this environment or of those below it."""
+    folders = [str(Path(sys.executable).parent), str(FOLDER.parents[1] / ".venv" / "bin"), os.environ.get("PATH", "")]
+    return shutil.which(name, path=os.pathsep.join(folders))
 
 
 def waited(command: list[str]) -> float:

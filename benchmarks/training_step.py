@@ -1,4 +1,4 @@
-"""A training step beside plain PyTorch, Lightning and torch.compile, for a light U-Net and for a U-Net over ResNet-34.
+"""A training step beside plain PyTorch, Lightning, accelerate and torch.compile: a light U-Net, a U-Net over ResNet-34.
 
 Run: ``.venv-bench/bin/python benchmarks/training_step.py [--rounds 8] [--threads 2] [--networks light r34]``.
 
@@ -32,7 +32,7 @@ from maskwright.config.model import SmpConfig, UNetConfig
 from maskwright.devices import prepare_environment, prepare_process
 from maskwright.types import Batch
 
-CONTESTANTS = ("plain", "lightning", "compiled", "maskwright", "maskwright bf16")
+CONTESTANTS = ("plain", "lightning", "accelerate", "compiled", "maskwright", "maskwright bf16")
 NETWORKS = {"light": "light U-Net, 8x1x256x256", "r34": "SMP U-Net R34, 8x3x256x256"}
 GOALS = {("light", "fp32"): 2.1, ("r34", "fp32"): 1.6, ("light", "bf16"): 3.8, ("r34", "bf16"): 3.3}
 
@@ -116,6 +116,19 @@ def train_plainly(network: str, asked: Asked, compiled: bool) -> None:
         optimizer.step()
 
 
+def train_with_accelerate(network: str, asked: Asked) -> None:
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True)
+    model = plain_network(network)
+    model, optimizer = accelerator.prepare(model, torch.optim.AdamW(model.parameters(), lr=1e-3))
+    for batch in asked.batches(0):
+        optimizer.zero_grad()
+        accelerator.backward(plain_loss(model(batch.image), batch.target[:, None].float()))
+        accelerator.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+
 def train_with_lightning(network: str, asked: Asked) -> None:
     import lightning
 
@@ -168,6 +181,8 @@ def serve(network: str, name: str, threads: int, count: int) -> None:
             scene.trainer(Path(folder), asked).train()
     elif kind == "lightning":
         train_with_lightning(network, asked)
+    elif kind == "accelerate":
+        train_with_accelerate(network, asked)
     else:
         train_plainly(network, asked, compiled=kind == "compiled")
 
@@ -211,7 +226,7 @@ def report(network: str, seconds: dict[str, list[float]]) -> list[Row]:
     print(f"{NETWORKS[network]:<28}{'first step s':>14}{'step ms':>10}{'times plain':>13}")
     for name, median in medians.items():
         print(f"{name:<28}{seconds[name][0]:>14.2f}{median * 1e3:>10.0f}{times_plain[name]:>13.2f}", flush=True)
-    others = [f"Lightning {times_plain['lightning']:.2f}"] if "lightning" in medians else []
+    others = [f"{name.capitalize()} {times_plain[name]:.2f}" for name in ("lightning", "accelerate") if name in medians]
     if "compiled" in medians:
         others.append(f"torch.compile {times_plain['compiled']:.2f} after {seconds['compiled'][0]:.0f} s")
     rows = []
