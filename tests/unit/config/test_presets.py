@@ -60,8 +60,8 @@ def test_the_tiers_have_the_documented_lengths(tmp_path: Path) -> None:
         "vessels_cracks": 60,
         "cabruca": 100,
         "cabruca_light": 50,
-        "naip_points": 60,
-        "neon_boxes": 60,
+        "naip_points": 120,
+        "neon_boxes": 150,
     }
 
 
