@@ -107,10 +107,12 @@ class SettingsTab(QScrollArea):
         for path, spec in self.model.shown.items():
             if path.partition(".")[0] in self.sections and path not in alone:
                 specs.setdefault(_section_of(path), []).append(spec)
-        for title in specs:
-            if title not in self.boxes:
-                self.boxes[title] = _Box(self.model, title)
-                self.advanced.inside.addWidget(self.boxes[title])
+        new = [title for title in specs if title not in self.boxes]
+        for title in new:
+            self.boxes[title] = _Box(self.model, title)
+            self.advanced.inside.addWidget(self.boxes[title])
+        if new:
+            _put_in_tab_order(self.advanced)
         for title, box in self.boxes.items():
             box.refresh(specs.get(title, []))
 
@@ -195,6 +197,7 @@ class _Box(QWidget):
             _show(row.editor, self.model.values.get(spec.path))
             _connect(row, partial(self._write, spec.path))
             self.rows[spec.path] = row
+        _put_in_tab_order(self.fold)
         if self._waiting:
             QTimer.singleShot(0, self, self._make_some)
 
@@ -235,6 +238,15 @@ class _Fold(QWidget):
             make, self._when_first_opened = self._when_first_opened, None
             make()
         self._body.setVisible(is_open)
+
+
+def _put_in_tab_order(fold: _Fold) -> None:
+    """Lead from a heading into what it holds: what is made late stands behind all else in the window by itself."""
+    before: QWidget = fold.button
+    for part in fold.findChildren(QWidget):
+        if part.focusPolicy() & Qt.FocusPolicy.TabFocus and part.focusProxy() is None and part is not before:
+            QWidget.setTabOrder(before, part)
+            before = part
 
 
 def _section_of(path: str) -> str:

@@ -222,10 +222,15 @@ class MonitoringTab(QWidget):
         self._area.insertWidget(0, loss)
         self._right.addWidget(chart, 1)
         self._area.setSizes([1000, 1000])
-        for before, after in ((loss.names, self.chart_choice), (self.chart_choice, chart.names)):
-            QWidget.setTabOrder(before, after)
+        self._put_in_tab_order(loss.names, chart.names)
         if self._view is not None:
             self._draw(self._view, None)
+
+    def _put_in_tab_order(self, loss: QWidget, chart: QWidget) -> None:
+        """From left to right: late as they come, they would stand behind everything else in the whole window."""
+        choice = self.chart_choice
+        for earlier, later in ((choice, loss), (loss, choice), (choice, chart)):
+            QWidget.setTabOrder(earlier, later)
 
     # --- looking ------------------------------------------------------------------------------------------------------
 

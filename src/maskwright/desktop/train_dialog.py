@@ -12,7 +12,6 @@ from PySide6.QtGui import QCloseEvent, QDesktopServices, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QComboBox,
     QDialog,
-    QDialogButtonBox,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -126,7 +125,7 @@ class TrainConfigDialog(QDialog):
         self.status.setTextFormat(Qt.TextFormat.PlainText)
         self.status.setWordWrap(True)
         column.addWidget(self.status)
-        column.addWidget(self._buttons())
+        column.addLayout(self._buttons())
 
     def _heading(self) -> QHBoxLayout:
         self.name = QLineEdit()
@@ -150,19 +149,19 @@ class TrainConfigDialog(QDialog):
             QShortcut(QKeySequence(keys), self, action)
         return line
 
-    def _buttons(self) -> QDialogButtonBox:
-        box = QDialogButtonBox()
+    def _buttons(self) -> QHBoxLayout:
+        """Side by side and not in a QDialogButtonBox, whose first button the Tab key passes over."""
         self.check_button = _button("Check da&ta", self.check_data)
         self.start_button = _button("&Start", self.start)
         self.stop_button = _button("Sto&p", self.stop)
         self.close_button = _button("Close", self.close)
         self.start_button.setDefault(True)
         self.stop_button.setEnabled(False)
-        box.addButton(self.check_button, QDialogButtonBox.ButtonRole.ActionRole)
-        box.addButton(self.start_button, QDialogButtonBox.ButtonRole.ActionRole)
-        box.addButton(self.stop_button, QDialogButtonBox.ButtonRole.ActionRole)
-        box.addButton(self.close_button, QDialogButtonBox.ButtonRole.RejectRole)
-        return box
+        line = QHBoxLayout()
+        line.addStretch(1)
+        for button in (self.check_button, self.start_button, self.stop_button, self.close_button):
+            line.addWidget(button)
+        return line
 
     # --- settings -----------------------------------------------------------------------------------------------------
 

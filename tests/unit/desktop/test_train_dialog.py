@@ -1,12 +1,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtCore import QObject, QSize, Qt, Signal
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QFileDialog, QMessageBox, QPushButton
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QFileDialog,
+    QLineEdit,
+    QMessageBox,
+    QPlainTextEdit,
+    QPushButton,
+    QScrollBar,
+    QTabBar,
+    QTableWidget,
+    QWidget,
+)
 
 from maskwright.config import load_experiment
 from maskwright.desktop import train_dialog
@@ -85,9 +101,39 @@ def pressed(box: QMessageBox, words: str) -> None:
     next(button for button in box.buttons() if words in button.text()).click()
 
 
-def test_it_has_the_tabs_buttons_and_size_of_the_document(dialog: TrainConfigDialog) -> None:
+def tab_through() -> list[QWidget]:
+    """What has the cursor while Tab is pressed, in that order, until it comes round."""
+    reached: list[QWidget] = []
+    widget = QApplication.focusWidget()
+    while widget is not None and widget not in reached:
+        reached.append(widget)
+        while widget is reached[-1]:  # the links of a text are gone through one by one
+            QTest.keyClick(widget, Qt.Key.Key_Tab)
+            widget = QApplication.focusWidget()
+    return reached
+
+
+def name_of(widget: Any) -> str:
+    return widget.accessibleName() or (widget.text() if hasattr(widget, "text") else repr(widget))
+
+
+def to_be_reached(dialog: TrainConfigDialog) -> list[QWidget]:
+    """Whatever on show can be used; the line inside a number or a choice belongs to it."""
+    kinds = (QAbstractButton, QComboBox, QAbstractSpinBox, QLineEdit, QPlainTextEdit, QTableWidget, QAbstractSlider)
+    inner = (QAbstractSpinBox, QComboBox)
+    return [
+        widget
+        for kind in kinds
+        for widget in dialog.findChildren(kind)
+        if widget.isVisible()
+        and widget.isEnabled()
+        and not isinstance(widget, QScrollBar)
+        and not isinstance(widget.parent(), (*inner, QTabBar))
+    ]
+
+
+def test_it_has_the_tabs_and_buttons_of_the_document(dialog: TrainConfigDialog) -> None:
     assert [dialog.tabs.tabText(place) for place in range(4)] == ["Model", "Training", "Data", "Monitoring"]
-    assert (dialog.size().width(), dialog.size().height()) == (1000, 800)
     words = [button.text().replace("&", "") for button in dialog.findChildren(QPushButton)]
     assert [word for word in ("Start", "Stop", "Close", "Check data") if word in words] == [
         "Start",
@@ -96,6 +142,43 @@ def test_it_has_the_tabs_buttons_and_size_of_the_document(dialog: TrainConfigDia
         "Check data",
     ]
     assert not dialog.stop_button.isEnabled()
+
+
+def test_it_has_the_size_of_the_document_where_the_screen_holds_it(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = SimpleNamespace(availableSize=lambda: QSize(1920, 1080))
+    monkeypatch.setattr(TrainConfigDialog, "screen", lambda self: screen)
+    dialog = TrainConfigDialog()
+    qtbot.addWidget(dialog)
+    assert (dialog.size().width(), dialog.size().height()) == (1000, 800)
+
+
+def test_everything_is_reached_and_started_with_the_keyboard_alone(
+    qtbot: Any, dialog: TrainConfigDialog, trainings: list[Training], tmp_path: Path
+) -> None:
+    dialog.activateWindow()
+    qtbot.waitUntil(dialog.isActiveWindow)
+    dialog.monitoring.follow(make_run(tmp_path / "runs", status="stopped").path)
+    bar = dialog.tabs.tabBar()
+    for place in range(4):
+        bar.setFocus()
+        assert dialog.tabs.currentIndex() == place
+        if place < 3:
+            fold = dialog.forms[dialog.tabs.tabText(place)].advanced
+            fold.button.setFocus()
+            QTest.keyClick(fold.button, Qt.Key.Key_Space)
+            assert dialog.forms[dialog.tabs.tabText(place)].boxes
+        qtbot.waitUntil(lambda: dialog.monitoring.is_drawn)
+        bar.setFocus()
+        reached = tab_through()
+        assert [name_of(widget) for widget in to_be_reached(dialog) if widget not in reached] == []
+        assert {bar, dialog.name, dialog.start_button} <= set(reached)
+        assert reached.index(dialog.start_button) == len(reached) - 6  # before Close and the line above the tabs
+        bar.setFocus()
+        QTest.keyClick(bar, Qt.Key.Key_Right)
+    dialog.start_button.setFocus()
+    QTest.keyClick(dialog.start_button, Qt.Key.Key_Space)
+    qtbot.waitUntil(lambda: bool(trainings))
+    assert trainings[0].calls == ["start"]
 
 
 def test_start_trains_what_the_form_says_and_shows_it(
