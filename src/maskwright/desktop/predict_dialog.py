@@ -122,7 +122,7 @@ class PredictDialog(QDialog):
         layout = QVBoxLayout(self)
         layout.addWidget(split, 1)
         layout.addLayout(self._foot())
-        open_at(self, 1080, 760)
+        open_at(self, 1080, 800)
         form_px = min(_FORM_LETTERS * self.fontMetrics().averageCharWidth(), round(_FORM_SHARE * self.width()))
         split.setSizes([form_px, self.width() - form_px])
 

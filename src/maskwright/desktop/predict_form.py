@@ -67,7 +67,7 @@ class PredictForm(QScrollArea):
         self.rows: dict[str, Row] = {}
         self._initial: dict[str, Any] = {}
         self._unreadable: dict[str, str] = {}
-        page = QWidget(self)
+        self._page = page = QWidget(self)
         self._layout = QVBoxLayout(page)
         self._layout.addWidget(self._model_box())
         self._layout.addWidget(self._input_box())
@@ -82,7 +82,7 @@ class PredictForm(QScrollArea):
         """As wide as what it holds, whatever the letters: it scrolls up and down alone."""
         least = super().minimumSizeHint()
         edges = 2 * self.frameWidth() + self.verticalScrollBar().sizeHint().width()
-        return least.expandedTo(QSize(self.widget().minimumSizeHint().width() + edges, 0))
+        return least.expandedTo(QSize(self._page.minimumSizeHint().width() + edges, 0))
 
     # --- what is chosen -----------------------------------------------------------------------------------------------
 
@@ -189,8 +189,8 @@ class PredictForm(QScrollArea):
         layout = QVBoxLayout(box)
         self.input_list = QListWidget(box)
         self.input_list.setAccessibleName("Inputs")
-        self.input_list.setMinimumHeight(4 * self.fontMetrics().height())
-        self.input_list.setMaximumHeight(6 * self.fontMetrics().height())
+        self.input_list.setMinimumHeight(3 * self.fontMetrics().height())
+        self.input_list.setMaximumHeight(4 * self.fontMetrics().height())
         self.input_list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         files, folder, clear = _button("Fil&es...", box), _button("Fol&der...", box), _button("&Clear", box)
         files.clicked.connect(self._browse_files)

@@ -8,7 +8,7 @@ import pytest
 from PySide6.QtCore import QObject
 from shiboken6 import delete
 
-from maskwright.desktop.jobs import run_job, words_of
+from maskwright.desktop.jobs import Job, run_job, words_of
 from maskwright.errors import DataError
 
 
@@ -78,3 +78,11 @@ def test_many_jobs_at_once_all_arrive(qtbot: Any, tmp_path: Path) -> None:
         run_job(lambda number=number: number, seen.append, pytest.fail, owner)  # type: ignore[misc]
     qtbot.waitUntil(lambda: len(seen) == 50)
     assert sorted(seen) == list(range(50))
+
+
+def test_work_that_outlives_the_program_ends_in_silence(qtbot: Any) -> None:
+    owner = QObject()
+    job = Job[int](lambda: 1, lambda result: None, pytest.fail, owner)
+    runner = job.runner
+    delete(job)
+    runner.run()

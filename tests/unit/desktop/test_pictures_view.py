@@ -138,3 +138,14 @@ def test_thumbnails_with_pictures_and_faults(qtbot: Any) -> None:
     assert list_.item(1).toolTip() == "b.png is damaged."
     list_.set_icon(7, _plain())  # gone meanwhile
     assert list_.count() == 2
+
+
+@pytest.mark.parametrize("points", [9.0, 18.0])
+def test_names_of_pictures_have_room_in_large_letters_too(qtbot: Any, points: float) -> None:
+    list_ = Thumbnails()
+    qtbot.addWidget(list_)
+    font = list_.font()
+    font.setPointSizeF(points)
+    list_.setFont(font)
+    list_.add("facade_12b.png")
+    assert list_.fontMetrics().horizontalAdvance("facade_12b.png") + 8 < list_.item(0).sizeHint().width()

@@ -136,6 +136,24 @@ def test_inputs_come_once_and_a_folder_a_person_named_stays(form: PredictForm, q
     assert form.out_line.text() == "mine"
 
 
+@pytest.mark.parametrize("points", [9.0, 18.0])
+def test_it_is_never_narrower_than_what_it_holds(form: PredictForm, points: float) -> None:
+    font = form.font()
+    font.setPointSizeF(points)
+    form.setFont(font)
+    form.show()
+    form.resize(form.minimumSizeHint().width(), 300)
+    page = form.widget()
+    assert page is not None
+    assert form.viewport().width() >= page.minimumSizeHint().width()
+
+
+def test_of_a_long_folder_of_results_the_end_is_in_sight(form: PredictForm) -> None:
+    form.show()
+    form.propose_out(Path("/a/folder/with/a/long/name" * 9) / "photos_predicted")
+    assert form.out_line.cursorPosition() == len(form.out_line.text())
+
+
 def test_the_rest_of_the_settings_stands_under_advanced(form: PredictForm) -> None:
     form.show_model(CRACKS)
     rest = form.rows["blend"].editor

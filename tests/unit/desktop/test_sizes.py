@@ -37,8 +37,9 @@ def test_a_window_grows_with_its_letters(qtbot: Any, points: float, available: Q
     assert window.width() / window.height() == pytest.approx(1.5, abs=0.01)
 
 
-def test_it_grows_as_far_as_the_screen_goes_and_never_shrinks(qtbot: Any) -> None:
-    window = Window(30.0, QSize(1000, 500))
+@pytest.mark.parametrize("points", [8.0, 30.0])
+def test_it_opens_inside_the_screen_with_room_for_its_frame(qtbot: Any, points: float) -> None:
+    window = Window(points, QSize(800, 500))
     qtbot.addWidget(window)
     open_at(window, 900, 600)
-    assert (window.width(), window.height()) == (1000, 600)
+    assert (window.width(), window.height()) == (760, 475)
