@@ -5,28 +5,42 @@ from __future__ import annotations
 import math
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from maskwright.config import Experiment, load_experiment
+from maskwright.config import Experiment, load_experiment, save_experiment
 from maskwright.config.drafts import nested
 from maskwright.data.synthetic_images import write_pictures
 from maskwright.desktop.immortal import keep_alive
-from maskwright.tracking import RunFolder, read_events, read_manifest
+from maskwright.tracking import ControlFolder, RunFolder, read_events, read_history, read_manifest
 from maskwright.tracking.folder import find_runs
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 keep_alive()
 
-from maskwright.desktop import TrainConfigDialog, TrainingThread  # noqa: E402
+from maskwright.desktop import MainWindow, TrainConfigDialog, TrainingThread  # noqa: E402
 from maskwright.desktop.checking import DataCheck  # noqa: E402
 from maskwright.desktop.document_fields import DATA, MODEL, TRAINING, initial_settings  # noqa: E402
 from maskwright.desktop.monitoring import MonitoringTab  # noqa: E402
 
 PATIENCE_MS = 900_000
+WINDOW_THAT_TRAINS = """
+import sys
+from maskwright.desktop.immortal import keep_alive
+keep_alive()
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
+from maskwright.desktop import TrainConfigDialog
+application = QApplication(sys.argv[:1])
+dialog = TrainConfigDialog(sys.argv[1])
+dialog.show()
+dialog.model.checked.connect(lambda verdict: dialog.start_button.click(), Qt.ConnectionType.SingleShotConnection)
+application.exec()
+"""
 CHOICES = [
     (entry.label.replace("&", ""), option.label) for entry in (*MODEL, *TRAINING, *DATA) for option in entry.options
 ]
@@ -304,6 +318,53 @@ def test_a_window_that_leaves_finds_its_training_again(qtbot: Any, pictures: Pat
         second.stop()
     assert run.record.status() == "stopped"
     assert not math.isnan(heard.of("epoch_completed")[0][1])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
+def test_a_training_outlives_its_killed_window_and_another_window_takes_it_up(
+    qtbot: Any, pictures: Path, tmp_path: Path
+) -> None:
+    save_experiment(small(pictures, tmp_path / "runs", training__epochs=30), tmp_path / "small.yaml")
+    killed = subprocess.Popen(
+        [sys.executable, "-c", WINDOW_THAT_TRAINS, str(tmp_path / "small.yaml")], start_new_session=True
+    )
+    runs = tmp_path / "runs"
+    try:
+        qtbot.waitUntil(lambda: any(read_history(run.history) for run in find_runs(runs)), timeout=PATIENCE_MS)
+    finally:
+        os.killpg(killed.pid, signal.SIGKILL)  # with whatever belongs to it, as a closed terminal does
+    assert killed.wait() == -signal.SIGKILL
+    [run] = find_runs(runs)
+    control = ControlFolder(run.control)
+    control.send("pause")  # so that it is not over before the other window is there
+    qtbot.waitUntil(lambda: any(row["kind"] == "command" for row in read_events(run.events)), timeout=PATIENCE_MS)
+    before = len(read_history(run.history))
+
+    window = MainWindow(runs)
+    qtbot.addWidget(window)
+    window.show()
+    qtbot.waitUntil(lambda: window.list.topLevelItemCount() == 1, timeout=PATIENCE_MS)
+    item = window.list.topLevelItem(0)
+    assert item is not None
+    qtbot.waitUntil(lambda: item.text(1) == "running", timeout=PATIENCE_MS)
+    window.list.itemActivated.emit(item, 0)
+    [dialog] = window.dialogs
+    assert isinstance(dialog, TrainConfigDialog)
+    qtbot.waitUntil(lambda: dialog.thread_at_work is not None, timeout=PATIENCE_MS)
+    thread = dialog.thread_at_work
+    assert thread is not None
+    heard = Heard(thread)
+    control.send("resume")
+    qtbot.waitUntil(lambda: bool(heard.of("training_completed") or heard.of("training_failed")), timeout=PATIENCE_MS)
+    assert heard.of("training_failed") == []
+    [(outcome,)] = heard.of("training_completed")
+    assert outcome["status"] == "finished"
+    last = len(outcome["train_losses"])  # patience may end it early
+    assert [given[0] for given in heard.of("epoch_completed")] == list(range(before + 1, last + 1))
+    assert last > before
+    qtbot.waitUntil(lambda: dialog.thread_at_work is None, timeout=PATIENCE_MS)
+    assert dialog.start_button.isEnabled()
 
 
 @pytest.mark.slow
