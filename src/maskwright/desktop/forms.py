@@ -243,7 +243,8 @@ class _Fold(QWidget):
 def _put_in_tab_order(fold: _Fold) -> None:
     """Lead from a heading into what it holds: what is made late stands behind all else in the window by itself."""
     before: QWidget = fold.button
-    for part in fold.findChildren(QWidget):
+    parts = [part for part in fold.findChildren(QWidget) if part.window() is fold.window()]  # no lists that pop up
+    for part in parts:
         if part.focusPolicy() & Qt.FocusPolicy.TabFocus and part.focusProxy() is None and part is not before:
             QWidget.setTabOrder(before, part)
             before = part
