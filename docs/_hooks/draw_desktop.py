@@ -6,13 +6,12 @@ a folder of its own; paths in the windows are shown from there on, so that no pi
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-os.environ["QT_QPA_PLATFORM"] = "offscreen"
 
 from PIL import Image
 from PySide6.QtCore import QEventLoop
@@ -26,6 +25,16 @@ from maskwright.desktop.immortal import keep_alive
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets" / "desktop"
 GIVE_UP_S = 1200.0
+SCREEN = {
+    "name": "drawn",
+    "x": 0,
+    "y": 0,
+    "width": 1920,
+    "height": 1080,
+    "logicalDpi": 96,
+    "logicalBaseDpi": 96,
+    "dpr": 1,
+}
 WATCHED, STOPPED = 16, 20  # epochs after which pictures are taken and the training is stopped
 EXPERIMENT = {
     "name": "cracks",
@@ -170,6 +179,15 @@ def draw_prediction(run: Path, folder: Path) -> None:
     dialog.close()
 
 
+def without_screen() -> QApplication:
+    """An application on a screen of our own, large enough for windows to open as large as they like."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump({"screens": [SCREEN]}, file)
+        file.flush()
+        os.environ["QT_QPA_PLATFORM"] = f"offscreen:configfile={file.name}"
+        return QApplication(["maskwright"])
+
+
 def main() -> None:
     """Make everything in a folder that is gone afterwards."""
     ASSETS.mkdir(parents=True, exist_ok=True)
@@ -188,7 +206,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     keep_alive()
-    application = QApplication(["maskwright"])
+    application = without_screen()
     application.setQuitOnLastWindowClosed(False)
     application.setStyle("Fusion")
     LIGHT = application.palette()
