@@ -30,9 +30,15 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "augment": ("data.py", "augment"),
     "losses": ("losses.py",),
     "metrics": ("metrics.py",),
-    "raster_25": ("prediction.py", "--size", "4096", "--overlap", "0.25", "--repeats", "3"),
-    "raster_50": ("prediction.py", "--size", "4096", "--overlap", "0.5", "--repeats", "2"),
-    "raster_memory": ("prediction.py", "--growth", "2048", "8192", "--overlap", "0.25", "--repeats", "1"),
+    "raster_25": ("prediction.py", "--size", "4096", "--overlap", "0.25", "--repeats", "2"),
+    "raster_50": (
+        *("prediction.py", "--size", "4096", "--overlap", "0.5", "--repeats", "1"),
+        *("--only", "maskwright", "bare", "monai"),
+    ),
+    "raster_memory": (
+        *("prediction.py", "--growth", "2048", "8192", "--overlap", "0.25", "--repeats", "1"),
+        *("--only", "maskwright"),
+    ),
     "start_up": ("start_up.py",),
     "logging_cost": ("logging_cost.py",),
     "event_log": ("event_log.py", "--steps", "1000000", "--repeats", "3"),
