@@ -69,6 +69,7 @@ NOT_RUN = {  # page, beginning of a command or block: reason
         "docs/how-to/trackers.md",
         "tensorboard",
     ): "a server of others; tests/integration/test_tracking.py reads the files",
+    ("docs/how-to/trees.md", "maskwright train preset:"): "tests/integration/test_presets.py trains from these presets",
     ("docs/how-to/trackers.md", "MLFLOW_ALLOW_FILE_STORE"): "a server of others; as above",
     ("docs/how-to/tune.md", "tune:"): "needs a database; test_docs.py loads it",
     ("docs/how-to/tune.md", "from maskwright.workflows.tune"): "tests/integration/test_tune.py runs the function",
