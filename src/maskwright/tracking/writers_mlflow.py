@@ -16,9 +16,6 @@ __all__ = ["MlflowWriter"]
 
 _MOST_IN_A_CALL = 100  # parameters MLflow takes at once; it takes more metrics
 _LONGEST_VALUE = 5000
-_KIND = {
-    "mlflow.experimentKind": "custom_model_development"
-}  # else MLflow's page opens at traces of chats, not at runs
 _ENDED = {"finished": "FINISHED", "stopped": "KILLED", "interrupted": "KILLED", "failed": "FAILED"}
 
 
@@ -99,7 +96,7 @@ class MlflowWriter:
 
     def _new_run(self, facts: RunFacts) -> str:
         found = self._client.get_experiment_by_name(self.experiment)
-        number = found.experiment_id if found else self._client.create_experiment(self.experiment, tags=_KIND)
+        number = found.experiment_id if found else self._client.create_experiment(self.experiment)
         run = self._client.create_run(number, run_name=facts.name, tags={"run_folder": str(facts.folder.path)})
         entities: Any = importlib.import_module("mlflow.entities")
         params = [entities.Param(_key(name), str(value)[:_LONGEST_VALUE]) for name, value in facts.settings.items()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -307,6 +308,41 @@ def test_mlflow_holds_settings_scores_and_files_and_a_resumed_run_is_the_same_ru
     assert run.data.params["training.epochs"] == "3"
     assert run.info.status == "FINISHED"
     assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["report.html", "samples"]
+
+
+@needs_mlflow
+def test_a_run_continued_in_another_folder_goes_on_in_the_mlruns_it_began_in(
+    facts: RunFacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for number, folder in enumerate(("here", "there")):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        write(MlflowWriter(), again(facts, number), [step(number, 0.5)], done())
+    assert not (tmp_path / "there" / "mlruns").exists()
+    client = MlflowClient((tmp_path / "here" / "mlruns").as_uri())
+    experiment = client.get_experiment_by_name("maskwright")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "step/loss")] == [0, 1]
+
+
+@needs_mlflow
+@pytest.mark.parametrize("moved", [True, False], ids=["another address", "run deleted"])
+def test_a_run_that_mlflow_does_not_have_becomes_a_new_one_there(facts: RunFacts, tmp_path: Path, moved: bool) -> None:
+    from mlflow import MlflowClient
+
+    first, second = tmp_path / "first", tmp_path / ("second" if moved else "first")
+    write(MlflowWriter(first.as_uri()), facts, [step(1, 0.5)], done())
+    if not moved:
+        (made,) = first.glob("[1-9]*/*/meta.yaml")
+        shutil.rmtree(made.parent)
+    write(MlflowWriter(second.as_uri()), again(facts, 1), [step(2, 0.25)], done())
+    client = MlflowClient(second.as_uri())
+    (run,) = client.search_runs([client.get_experiment_by_name("maskwright").experiment_id])
+    assert run.data.metrics["step/loss"] == 0.25
+    assert run.data.params["training.epochs"] == "3"
 
 
 @needs_mlflow
