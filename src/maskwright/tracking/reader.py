@@ -77,6 +77,22 @@ class RunReader:
             return self.folder.config.read_text("utf-8")
         except OSError as cause:
             raise RunError(f"{self.folder.config} cannot be read: {cause.strerror}.") from cause
+        except UnicodeDecodeError as cause:
+            raise RunError(f"{self.folder.config} is damaged: it is no text.") from cause
+
+    def settings(self) -> dict[str, Any]:
+        """The settings, nested; none if the run has no experiment. Raises RunError if the file is damaged."""
+        import yaml
+
+        if not self.folder.config.exists():
+            return {}
+        try:
+            content = yaml.safe_load(self.config_text())
+        except (yaml.YAMLError, RecursionError, ValueError) as cause:
+            raise RunError(f"{self.folder.config} is damaged: it is no YAML.") from cause
+        if not isinstance(content, dict):
+            raise RunError(f"{self.folder.config} is damaged: it holds no settings.")
+        return content
 
     def log_lines(self, count: int = 200) -> list[str]:
         """The last ``count`` lines of log.txt."""

@@ -16,7 +16,14 @@ import numpy as np
 from maskwright.config import Experiment, Override, load_experiment
 from maskwright.errors import ConfigError, MaskwrightError
 from maskwright.tracking import RunFolder, find_runs
-from maskwright.workflows.compare import ComparedRun, RunDifference, paired_differences, read_run, why_not_paired
+from maskwright.workflows.compare import (
+    ComparedRun,
+    RunDifference,
+    paired_differences,
+    read_run,
+    too_few,
+    why_not_paired,
+)
 from maskwright.workflows.outer_run import How
 from maskwright.workflows.series import changed_settings, earlier_run, told_changes, train_or_resume
 
@@ -192,7 +199,7 @@ def summarise(trials: Sequence[Trial], stopped: str | None = None) -> Benchmark:
         mine = {seed: run for (name, seed), run in done.items() if name == kind}
         reference = {seed: done[kinds[0], seed] for seed in mine if kind != kinds[0] and (kinds[0], seed) in done}
         paired, note = _paired(kind, kinds[0], reference, mine)
-        notes += [] if note is None else [note]
+        notes += [] if note is None or note in notes else [note]
         for column in columns:
             values = {seed: _value(run, column) for seed, run in mine.items()}
             pairs = tuple(values[seed] - _value(run, column) for seed, run in reference.items())
@@ -304,7 +311,7 @@ def _train(
 def _paired(
     kind: str, first: str, reference: dict[int, ComparedRun], mine: dict[int, ComparedRun]
 ) -> tuple[dict[str, RunDifference], str | None]:
-    """Differences on the test data by column, counts of all common seeds added; or why there are none."""
+    """Differences on the test data by column, counts of all common seeds added; why there are none, or say little."""
     if not reference:
         return {}, None
     pairs = [(reference[seed], mine[seed]) for seed in reference]
@@ -313,7 +320,7 @@ def _paired(
         if reason is not None:
             return {}, f"{kind} and {first} have no paired test: {reason}"
     a, b = _added([one for one, _ in pairs], first), _added([other for _, other in pairs], kind)
-    return {one.column: one for one in paired_differences(a, b)}, None
+    return {one.column: one for one in paired_differences(a, b)}, too_few(len(a.counts))
 
 
 def _added(runs: Sequence[ComparedRun], name: str) -> ComparedRun:

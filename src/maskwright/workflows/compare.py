@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from maskwright.errors import ConfigError, RunError
@@ -34,6 +33,7 @@ __all__ = [
     "paired_differences",
     "read_run",
     "settings_that_differ",
+    "too_few",
     "why_not_paired",
 ]
 
@@ -188,6 +188,8 @@ def compare_runs(paths: Sequence[str | Path], *, on: str | None = None, out: Pat
             differences += paired_differences(runs[0], run)
         else:
             notes.append(f"{run.name} and {runs[0].name} have no paired test: {reason}")
+    if differences and (few := too_few(len(runs[0].counts))):
+        notes.append(few)
     if len(differences) > 1:
         notes.append("The p-values are not corrected for the number of columns and runs that were looked at.")
     comparison = RunComparison(
@@ -218,7 +220,7 @@ def read_run(path: Path, on: str | None = None) -> ComparedRun:
     from maskwright.training.callbacks.track import flat
 
     reader = RunReader(path)
-    settings = flat(yaml.safe_load(reader.config_text()) or {}) if reader.folder.config.exists() else {}
+    settings = flat(reader.settings())
     status, history = str(reader.status()["status"]), reader.history()
     name = reader.folder.path.resolve().name
     scored = reader.folder.path if on is None else reader.folder.path / "evaluations" / on
@@ -230,11 +232,12 @@ def read_run(path: Path, on: str | None = None) -> ComparedRun:
     if not numbers.exists():
         return ComparedRun(name, status, history, settings)
     content = read_json(numbers)
-    score = content.get("score", "iou")
-    columns = {_column(row): _scored(row["scores"].get(score), row["intervals"].get(score)) for row in content["model"]}
-    mean = content.get("mean", content.get("mean_iou"))
-    if len(columns) > 1:
-        columns[_MEAN] = _scored(mean, content.get("mean_interval"))
+    try:
+        part, score, columns = _scores(content)
+    except (AttributeError, KeyError, TypeError, ValueError) as cause:
+        raise RunError(
+            f"{numbers} is damaged: it does not hold the scores of an evaluation. Delete it, or score again."
+        ) from cause
     blocks = scored / "evaluation_blocks.json"
     counts = read_json(blocks) if blocks.exists() else {}
     try:
@@ -243,7 +246,16 @@ def read_run(path: Path, on: str | None = None) -> ComparedRun:
         whole = False
     if not whole:
         raise RunError(f"{blocks} is damaged: it does not hold four counts for each column. Delete it, or score again.")
-    return ComparedRun(name, status, history, settings, score, content["part"], columns, counts)
+    return ComparedRun(name, status, history, settings, score, part, columns, counts)
+
+
+def _scores(content: Any) -> tuple[str, str, dict[str, Column]]:
+    """The part that was scored, the score that decides and its columns, from an evaluation.json."""
+    score = content.get("score", "iou")
+    columns = {_column(row): _scored(row["scores"].get(score), row["intervals"].get(score)) for row in content["model"]}
+    if len(columns) > 1:
+        columns[_MEAN] = _scored(content.get("mean", content.get("mean_iou")), content.get("mean_interval"))
+    return content["part"], score, columns
 
 
 def _named_apart(runs: list[ComparedRun]) -> list[ComparedRun]:
@@ -295,6 +307,15 @@ def paired_differences(a: ComparedRun, b: ComparedRun) -> list[RunDifference]:
         overall = compare_models(second, first, mean)
         rows.append(RunDifference(b.name, a.name, _MEAN, *(float(part[0]) for part in overall)))
     return rows
+
+
+def too_few(blocks: int) -> str | None:
+    """What a reader must know of differences over so few images or blocks: p cannot be small, whatever is true."""
+    least = 2.0 ** (1 - blocks)  # all exchanges of which answer came from which run; two of them are the most extreme
+    if least <= 0.05:
+        return None
+    only = "one image or block" if blocks == 1 else f"{blocks} images or blocks"
+    return f"Only {only} of test data: p cannot fall below {least:g}, and the intervals are rough. Add test data."
 
 
 def _things(run: ComparedRun) -> list[str]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from maskwright.tracking import RunReader, without_superseded
@@ -24,6 +23,7 @@ _WAITS = 0.3  # share of the time spent waiting for data
 _TINY_BATCH = 4
 _FEW_EPOCHS = 3
 _FEW_STEPS = 12
+_NUMBERS = ("loss", "grad_norm", "lr", "data_wait_share")
 _NOT_FINITE = "Loss or gradient is not finite"
 
 Floats = NDArray[np.float64]
@@ -102,10 +102,19 @@ def examine_run(run: str | Path) -> Diagnosis:
 
     reader = RunReader(Path(run))
     checkpoints = reader.checkpoints()
-    settings = flat(yaml.safe_load(reader.config_text()) or {}) if reader.folder.config.exists() else {}
-    rows = [row for row in reader.events() if {"kind", "attempt", "global_step"} <= row.keys()]
+    settings = flat(reader.settings())
+    rows = [row for row in reader.events() if _is_event(row)]
     log = RunLog(reader.history(), without_superseded(rows), settings, checkpoints.monitor, checkpoints.mode)
     return Diagnosis(tuple(diagnose(log)), tuple(_looked_at(log)))
+
+
+def _is_event(row: Mapping[str, Any]) -> bool:
+    """Whether a row of the log is one of Maskwright's, with numbers where there should be numbers."""
+    return (
+        isinstance(row.get("kind"), str)
+        and all(isinstance(row.get(name), int) for name in ("attempt", "global_step"))
+        and all(isinstance(row[name], int | float | None) for name in _NUMBERS if name in row)
+    )
 
 
 def diagnose(log: RunLog) -> list[Finding]:
@@ -215,7 +224,7 @@ def _overfitting(log: RunLog) -> Iterator[Finding]:
 
 
 def _starved(log: RunLog) -> Iterator[Finding]:
-    shares = [float(row["data_wait_share"]) for row in log.rows("resources") if "data_wait_share" in row]
+    shares = [row["data_wait_share"] for row in log.rows("resources") if row.get("data_wait_share") is not None]
     shares = shares[1:] or shares  # the first samples fill the cache
     if shares and (mean := float(np.mean(shares))) > _WAITS:
         workers = log.settings.get("data.loader.workers", "auto")

@@ -51,8 +51,17 @@ def test_what_is_missing_or_damaged_is_explained(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path, "gaps")
     with pytest.raises(RunError, match=r"config\.yaml cannot be read: No such file"):
         RunReader(run.path).config_text()
+    assert RunReader(run.path).settings() == {}
     run.manifest.write_text("{")
     with pytest.raises(CheckpointError, match=r"manifest\.json is damaged"):
         RunReader(run.path).checkpoints()
     os.remove(run.log)
     assert RunReader(run.path).log_lines() == []
+
+
+@pytest.mark.parametrize("content", [b"[1, 2]", b"words", b"a: [", b"{}\n{}", b"\xff\x80", b"", b"[" * 5000])
+def test_settings_that_are_none_are_called_damaged(tmp_path: Path, content: bytes) -> None:
+    run = RunFolder.create(tmp_path, "gaps")
+    run.config.write_bytes(content)
+    with pytest.raises(RunError, match=r"config\.yaml is damaged: it (is no YAML|is no text|holds no settings)"):
+        RunReader(run.path).settings()

@@ -53,6 +53,16 @@ def test_runs_on_the_same_images_get_a_paired_test(tmp_path: Path) -> None:
     assert comparison.notes == ()
 
 
+@pytest.mark.parametrize(
+    ("images", "said"), [(1, "Only one image or block"), (2, "p cannot fall below 0.5"), (6, None)]
+)
+def test_so_few_images_that_nothing_could_be_shown_are_named(tmp_path: Path, images: int, said: str | None) -> None:
+    runs = [make_run(tmp_path, name, blocks([hits] * images)) for name, hits in (("a", 10), ("b", 30))]
+    comparison = compare_runs(runs)
+    assert all(one.p_value >= 2.0 ** (1 - images) for one in comparison.differences)
+    assert comparison.notes == () if said is None else said in comparison.notes[0]
+
+
 def test_the_order_in_which_images_were_counted_makes_no_difference(tmp_path: Path) -> None:
     weak, strong = blocks([10, 12, 14, 16]), blocks([20, 22, 30, 31])
     mixed = dict(reversed(strong.items()))
@@ -164,3 +174,11 @@ def test_the_doctor_prints_what_it_found(tmp_path: Path, capsys: pytest.CaptureF
     printed = capsys.readouterr().out
     assert printed.startswith("Nothing wrong was found.\nLooked at 2 epochs")
     assert main(["runs", str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize("content", [[1, 2], "x", None, {"a": 1}, {"model": [{"column": 1}], "part": "test"}])
+def test_scores_of_something_else_are_called_damaged(tmp_path: Path, content: Any) -> None:
+    paths = [make_run(tmp_path, name, blocks([10, 12])) for name in ("a", "b")]
+    write_json(paths[1] / "evaluation.json", content)
+    with pytest.raises(RunError, match=r"evaluation\.json is damaged"):
+        compare_runs(paths)

@@ -174,3 +174,17 @@ def test_a_run_folder_is_examined_without_what_a_former_attempt_did_in_vain(tmp_
         "Overfitting cannot be judged before 6 epochs.",
         "Waiting for data cannot be judged: the log holds no rows of resources.",
     )
+
+
+def test_rows_of_something_else_in_the_log_are_passed_over(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "mixed")
+    run.events.write_text(
+        '{"kind": "step", "attempt": "x", "global_step": null, "loss": "abc"}\n'
+        '{"kind": ["epoch"], "attempt": 1, "global_step": 3}\n'
+        '{"kind": "resources", "attempt": 1, "global_step": 3, "data_wait_share": "much"}\n'
+        '{"kind": "resources", "attempt": 1, "global_step": 3, "data_wait_share": null}\n'
+        '{"kind": "step", "attempt": 1, "global_step": 3, "loss": 0.5, "lr": 0.1, "stepped": true}\n'
+        '{"kind": "step", "attempt": 1, "global_st'
+    )
+    assert examine_run(run.path).findings == ()
+    assert "0 epochs and 3 updates" in examine_run(run.path).lines[0]
