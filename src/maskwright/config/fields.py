@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -172,7 +173,7 @@ def explain(name: str, root: type[Section] | None = None) -> Explanation:
         ConfigError: Unknown name, with a suggestion; or a word that several settings share, with their paths.
     """
     root = root or _experiment()
-    everything = _merge_kinds(_walk(root, "", ""))
+    everything = _all_of(root)
     wanted = [spec for spec in everything if spec.path == name]
     if not wanted and "." not in name:
         wanted = [spec for spec in everything if spec.name == name]
@@ -188,6 +189,12 @@ def explain(name: str, root: type[Section] | None = None) -> Explanation:
         return Explanation((*wanted, *inside), tuple(dict.fromkeys(spec.path for spec in inside)))
     beside = dict.fromkeys(spec.path for spec in everything if _parent(spec.path) == _parent(path))
     return Explanation(tuple(wanted), tuple(other for other in beside if other != path))
+
+
+@cache
+def _all_of(root: type[Section]) -> tuple[FieldSpec, ...]:
+    """Every setting and section; the command line asks for dozens of them, one by one, each time it starts."""
+    return _merge_kinds(_walk(root, "", ""))
 
 
 def suggestion(path: str, root: type[Section] | None = None, known: Iterable[str] = ()) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from maskwright.models.build import build_model, count_parameters
 from maskwright.models.freeze import parts_of
@@ -52,6 +51,8 @@ def model_facts(config: ModelConfig, *, in_channels: int = 1, num_classes: int =
     Raises:
         ModelError: If it cannot be built.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # loads a compiler for GPUs, a quarter of a second
+
     with torch.device("meta"), torch.no_grad():
         network = build_model(config.bare(), in_channels, num_classes).eval()
         image, condition = torch.empty(1, in_channels, size_px, size_px), torch.empty(1, 1)
