@@ -10,7 +10,7 @@ counts little; memory is the peak of the process.
 * pixels: one square raster of so many million pixels through a light U-Net, tiles of 512 px, overlap 25 %.
 * heights: the same raster of 1024 px a side, asked so many heights.
 * classes: a step of Trainer with so many classes, 4 x 256 px.
-* workers: the raster of 2048 px a side with so many processes; a thread each.
+* workers: a raster of 4096 px a side with so many processes; a thread each.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def measured(axis: str, size: int) -> Point:
 
 
 def of_raster(folder: Path, axis: str, size: int) -> Point:
-    side = {"pixels": round(SIDE_PX * size**0.5), "heights": SIDE_PX, "workers": 2 * SIDE_PX}[axis]
+    side = {"pixels": round(SIDE_PX * size**0.5), "heights": SIDE_PX, "workers": 4 * SIDE_PX}[axis]
     heights = tuple(5.0 * n for n in range(1, size + 1)) if axis == "heights" else (5.0,)
     options = SimpleNamespace(
         folder=str(folder), contestant="maskwright", size=side, tile=512, overlap=0.25, batch_size=4,
