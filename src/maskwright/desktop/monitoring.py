@@ -14,12 +14,14 @@ from PySide6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
     QFormLayout,
+    QFrame,
     QHBoxLayout,
     QHeaderView,
     QLabel,
     QPlainTextEdit,
     QProgressBar,
     QPushButton,
+    QScrollArea,
     QSlider,
     QSplitter,
     QTableWidget,
@@ -48,8 +50,10 @@ _COLUMNS = ("file", "what", "epoch", "score", "size", "saved (UTC)")
 _NOTHING = "No training is shown. Start one, or open one from the list of runs."
 
 
-class MonitoringTab(QWidget):
+class MonitoringTab(QScrollArea):
     """Shows a run while it works, and after it. Everything is read in other threads, and only what is new.
+
+    On a low screen, or with large letters, it scrolls.
 
     Args:
         parent: Owner.
@@ -106,7 +110,11 @@ class MonitoringTab(QWidget):
     # --- what it is made of -------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        layout = QVBoxLayout(self)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # what has the focus is scrolled into sight
+        inside = QWidget()
+        layout = QVBoxLayout(inside)
         self.status = QLabel(self)
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -125,6 +133,7 @@ class MonitoringTab(QWidget):
         split.setSizes([3000, 2000])
         layout.addWidget(split, 1)
         layout.addLayout(self._buttons())
+        self.setWidget(inside)
 
     def _bar(self, name: str) -> tuple[QProgressBar, QLabel]:
         bar = QProgressBar(self)

@@ -152,6 +152,21 @@ def test_it_has_the_size_of_the_document_where_the_screen_holds_it(qtbot: Any, m
     assert (dialog.size().width(), dialog.size().height()) == (1000, 800)
 
 
+@pytest.mark.parametrize("points", [9, 18])
+def test_it_fits_a_low_screen_and_then_scrolls(qtbot: Any, points: float) -> None:
+    dialog = TrainConfigDialog()
+    qtbot.addWidget(dialog)
+    letters = dialog.font()
+    letters.setPointSizeF(points)
+    dialog.setFont(letters)
+    dialog.show()
+    dialog.tabs.setCurrentWidget(dialog.monitoring)
+    dialog.resize(900, 500)  # 1920 x 1080 at 200 % leave little more
+    qtbot.waitUntil(lambda: dialog.monitoring.verticalScrollBar().maximum() > 0)
+    assert dialog.height() == 500
+    assert dialog.start_button.mapTo(dialog, dialog.start_button.rect().bottomLeft()).y() < 500
+
+
 def test_everything_is_reached_and_started_with_the_keyboard_alone(
     qtbot: Any, dialog: TrainConfigDialog, trainings: list[Training], tmp_path: Path
 ) -> None:
