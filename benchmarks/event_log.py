@@ -24,7 +24,9 @@ GOALS = {1_000_000: (3.0, 500.0), 10_000_000: (10.0, None)}  # steps: seconds, M
 _OPEN = """
 import json, resource, sys, time
 began = time.perf_counter()
+from maskwright.devices import keep_memory
 from maskwright.tracking.overview import EventOverview
+keep_memory()
 log = EventOverview(sys.argv[1])
 log.update()
 curve = log.steps.curve("loss")

@@ -41,7 +41,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     ),
     "start_up": ("start_up.py",),
     "logging_cost": ("logging_cost.py",),
-    "event_log": ("event_log.py", "--steps", "1000000", "--repeats", "3"),
+    "event_log": ("event_log.py", "--steps", "1000000", "10000000", "--repeats", "3"),
 }
 HEAD = "| work | against | others | reached | goal | |\n|---|---|---|---|---|---|"
 
