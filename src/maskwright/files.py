@@ -39,6 +39,7 @@ __all__ = [
     "parse_json",
     "read_json",
     "remove_stale",
+    "reserve",
     "sha256_file",
     "sync_folder",
     "temporary_path",
@@ -190,6 +191,24 @@ def parse_json(text: str | bytes) -> Any:
         return _restored(value) if _may_hold_not_finite(text) else value
     except RecursionError as cause:
         raise ValueError("nested too deeply") from cause
+
+
+def reserve(handle: int, size: int) -> bool:
+    """Have the system reserve the bytes of an open file, so that a full disk is told now and not where a map of it is
+    written; False where the system does not know how.
+
+    Raises:
+        OSError: If the disk has no room for them.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return False
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENODEV):
+            return False
+        raise
+    return True
 
 
 def read_json(path: Path, *, error: type[MaskwrightError] = RunError) -> Any:

@@ -10,7 +10,6 @@ counted afresh whenever room runs short.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import mmap
@@ -32,6 +31,7 @@ from maskwright.files import (
     explain_os_error,
     free_bytes,
     remove_stale,
+    reserve,
     sync_folder,
     temporary_path,
     write_json,
@@ -372,7 +372,7 @@ def _allocated(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.m
     array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape, version=(1, 0))
     size = path.stat().st_size
     with open(path, "rb+") as file:
-        if not _reserve(file.fileno(), size):
+        if not reserve(file.fileno(), size):
             file.seek(array.offset)
             for start in range(array.offset, size, 2**24):
                 file.write(bytes(min(2**24, size - start)))
@@ -402,19 +402,6 @@ def _written_meanwhile(path: Path) -> Iterator[None]:
         thread.join()
     if errors:
         raise errors[0]
-
-
-def _reserve(handle: int, size: int) -> bool:
-    """Have the system reserve the bytes of a file; False where it does not know how."""
-    if not hasattr(os, "posix_fallocate"):
-        return False
-    try:
-        os.posix_fallocate(handle, 0, size)
-    except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENODEV):
-            return False
-        raise
-    return True
 
 
 def _gb(count: int) -> str:

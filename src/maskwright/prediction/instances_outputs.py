@@ -12,7 +12,7 @@ import numpy.typing as npt
 from maskwright.config.prediction import PredictionConfig
 from maskwright.data.sources.interface import Grid
 from maskwright.errors import PredictionError
-from maskwright.files import explain_os_error
+from maskwright.files import explain_os_error, reserve
 from maskwright.metrics.stand import ALL, Stand
 from maskwright.objects import FoundObjects, paint_crops
 from maskwright.pictures import RGB, legend
@@ -90,11 +90,20 @@ class PaintedClasses:
         path: The file, a byte a pixel; it is removed at the end of the with block.
         height: Rows.
         width: Columns.
+
+    Raises:
+        PredictionError: If the disk has no room for it.
     """
 
     def __init__(self, path: Path, height: int, width: int) -> None:
         self._path = path
-        self.ids = np.memmap(path, np.uint8, "w+", shape=(height, width))
+        with open(path, "wb") as file:
+            try:
+                reserve(file.fileno(), height * width)
+            except OSError as error:
+                path.unlink()
+                raise PredictionError(explain_os_error(error, path)) from error
+        self.ids = np.memmap(path, np.uint8, "r+", shape=(height, width))
 
     def __enter__(self) -> Self:
         return self

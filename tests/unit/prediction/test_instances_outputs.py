@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,11 @@ import rasterio
 from PIL import Image
 
 from maskwright.data.sources.interface import Grid
+from maskwright.errors import PredictionError
 from maskwright.objects import Crop, FoundObjects
 from maskwright.pictures.colors import class_colors
 from maskwright.prediction.geotiff import RowWriter, open_raster
-from maskwright.prediction.instances_outputs import ENDINGS, CrownPicture, land_cover
+from maskwright.prediction.instances_outputs import ENDINGS, CrownPicture, PaintedClasses, land_cover
 from maskwright.prediction.instances_source import StitchedMaps
 
 GRID = Grid(6, 8, (1.0, 0.0, 100.0, 0.0, -1.0, 50.0), None)
@@ -69,3 +72,17 @@ def test_land_cover_is_a_raster_with_nodata_or_a_picture(tmp_path: Path) -> None
     with Image.open(picture) as image:
         np.testing.assert_array_equal(np.asarray(image), codes)
     assert {path.name.removeprefix("farm_") for path in (raster, picture)} <= set(ENDINGS)
+
+
+def test_a_full_disk_is_told_before_anything_is_painted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with PaintedClasses(tmp_path / "classes.part", 3, 4) as painted:
+        assert painted.ids.tolist() == [[0] * 4] * 3
+        assert (tmp_path / "classes.part").stat().st_size == 12
+
+    def full(handle: int, start: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(PredictionError, match="the disk is full"):
+        PaintedClasses(tmp_path / "classes.part", 3, 4)
+    assert list(tmp_path.iterdir()) == []
