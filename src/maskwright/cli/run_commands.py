@@ -54,6 +54,8 @@ def list_runs(
     from maskwright.tracking import RunReader, find_runs
 
     found = find_runs(folder, name)
+    if not found and (folder / "run.json").is_file():
+        found = find_runs(folder.absolute().parent, name)  # a run itself was named: show it beside its neighbours
     if not found:
         typer.echo(f"No runs in {folder}.")
         return 0

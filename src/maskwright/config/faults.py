@@ -88,9 +88,10 @@ def faults_of(
 
 
 def did_you_mean(word: Any, words: list[str]) -> str:
-    """A question naming the closest of ``words``, or nothing."""
+    """A question naming the closest of ``words``, first that of the same parts in another order, or nothing."""
     known = {known.lower(): known for known in words}
-    close = get_close_matches(str(word).lower(), known, 1, 0.6)
+    turned = [other for other in known if sorted(other.split("_")) == sorted(str(word).lower().split("_"))]
+    close = turned or get_close_matches(str(word).lower(), known, 1, 0.6)
     return f"Did you mean {known[close[0]]}?" if close else ""
 
 

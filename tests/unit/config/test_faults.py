@@ -138,6 +138,7 @@ def test_values_are_shown_as_yaml_and_long_ones_cut() -> None:
 def test_the_closest_word_is_asked_for_whatever_its_case() -> None:
     assert did_you_mean("logs_dir", ["LOGS_DIR", "loss"]) == "Did you mean LOGS_DIR?"
     assert did_you_mean("zzz", ["LOGS_DIR"]) == ""
+    assert did_you_mean("unet_film", ["resunet_film", "film_unet"]) == "Did you mean film_unet?"
 
 
 def test_an_experiment_from_python_tells_full_paths() -> None:
