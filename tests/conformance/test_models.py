@@ -41,6 +41,7 @@ TINY_DEEPLAB: dict[str, Any] = {"aspp_channels": 8, "aspp_rates": (1, 2), "low_l
 CONFIGS: dict[str, Any] = {
     "unet": UNetConfig(**TINY),
     "unet, other options": UNetConfig(**TINY, norm="group", activation="silu", upsampling="transpose", dropout=0.1),
+    "unet, on blocks of pixels": UNetConfig(**TINY, shrink=2),
     "film_unet": FilmUNetConfig(**TINY),
     "film_unet, other options": FilmUNetConfig(
         **TINY, norm="instance", activation="leaky_relu", upsampling="transpose", init="orthogonal", dropout=0.1
@@ -51,6 +52,7 @@ CONFIGS: dict[str, Any] = {
     "film_unet, everywhere": FilmUNetConfig(
         **TINY, condition_by="both", attention="gate", upsampling="pixel_shuffle", downsampling="strided"
     ),
+    "film_unet, on blocks of pixels": FilmUNetConfig(**TINY, shrink=2, condition_by="both", positional=True),
     "multitask_unet": MultitaskUNetConfig(**TINY, head_channels=4),
     "multitask_unet, other options": MultitaskUNetConfig(
         **TINY, head_channels=6, norm="group", attention="se", activation="gelu", drop_path=0.0
@@ -61,6 +63,7 @@ CONFIGS: dict[str, Any] = {
     "multitask_smp, other options": MultitaskSmpConfig(decoder="fpn", encoder="mobilenet_v2", head_channels=8),
     "regression_unet": RegressionUNetConfig(**TINY),
     "regression_unet, other options": RegressionUNetConfig(**TINY, norm="group", attention="cbam", drop_path=0.0),
+    "regression_unet, on blocks of pixels": RegressionUNetConfig(base_channels=4, depth=1, shrink=4, norm="group"),
     "resunet": ResUNetConfig(**TINY),
     "resunet, other options": ResUNetConfig(**TINY, norm="group", attention="se", downsampling="average"),
     "resunet_film": ResUNetFilmConfig(**TINY),
@@ -83,6 +86,7 @@ CONFIGS: dict[str, Any] = {
     "smp_film": SmpFilmConfig(encoder="resnet18"),
     "smp_film, other options": SmpFilmConfig(decoder="deeplabv3plus", encoder="mobilenet_v2"),
     "height_cdf": HeightCdfConfig(**TINY),
+    "height_cdf, on blocks of pixels": HeightCdfConfig(**TINY, shrink=2, norm="group"),
     "height_cdf, other options": HeightCdfConfig(**TINY, norm="group", activation="gelu", components=1, dropout=0.1),
 }
 CHANNELS, OUTPUTS = 2, 3

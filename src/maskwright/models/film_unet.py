@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-from torch import nn
-
 from maskwright.errors import ModelError
 from maskwright.models.film import BottleneckCondition, FilmGenerator, as_conditions, check_scale
 from maskwright.models.trunk import Trunk, TrunkOptions, check_sizes
@@ -47,7 +45,7 @@ class FilmUNet(Trunk):
         check_scale(condition_scale)
         if condition_by not in ("film", "bottleneck", "both"):
             raise ModelError(f"model.condition_by: {condition_by!r} is unknown. Available: film, bottleneck, both.")
-        self.head = nn.Conv2d(self.widths[0], 1, kernel_size=1)
+        self.head = self.pixel_head(1)
         self.film = self.bottleneck = None
         if condition_by != "bottleneck":
             self.film = FilmGenerator((*self.widths[-2::-1], 1), film_hidden, condition_scale)

@@ -159,7 +159,7 @@ class HeightCdf(Trunk):
         check_scale(condition_scale)
         self.scale_m = float(condition_scale)
         self.gives_mixture = False
-        self.head = nn.Conv2d(self.widths[0], 3 * components, kernel_size=1)
+        self.head = self.pixel_head(3 * components)
         self._initialise()
         self._start_spread_out(components)
 
@@ -203,10 +203,11 @@ class HeightCdf(Trunk):
 
     def _start_spread_out(self, components: int) -> None:
         """At first every pixel has the same wide distribution, its parts spread evenly over the usual heights."""
+        weight, bias = self.head.parameters()
         with torch.no_grad():
-            self.head.weight.mul_(0.1)
-            bias: Tensor = self.head.bias  # type: ignore[assignment]
-            centre, spread, weight = bias.chunk(3)
-            centre.copy_((torch.arange(components, dtype=centre.dtype, device=centre.device) + 0.5) / components)
+            weight.mul_(0.1)
+            centre, spread, share = bias.chunk(3)
+            even = (torch.arange(components, dtype=centre.dtype, device=centre.device) + 0.5) / components
+            centre.copy_(even.repeat_interleave(self.shrink**2))  # the pixels of a block one behind another
             spread.fill_(math.log(math.expm1(_FIRST_SPREAD)))
-            weight.zero_()
+            share.zero_()

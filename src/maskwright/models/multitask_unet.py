@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Unpack
 import torch.nn.functional as F
 from torch import nn
 
-from maskwright.models.blocks import pad_to_multiple, with_positions
 from maskwright.models.ecosystem import Ecosystem
 from maskwright.models.heads import Heads
-from maskwright.models.trunk import Trunk, TrunkOptions, check_image, check_sizes
+from maskwright.models.trunk import Trunk, TrunkOptions, check_sizes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,9 +30,7 @@ class MultitaskUNet(Trunk):
         num_classes: Channels of all heads together.
         heads: Name to its channels; None: a single head.
         head_channels: Channels inside each head.
-        shrink: The network works on blocks of this many pixels to a side, whose pixels are channels, and its answers
-            are enlarged: for objects many pixels wide, that much squared less to compute. 1: on pixels.
-        options: Those of ``TrunkOptions``.
+        options: Those of ``TrunkOptions``. With ``shrink`` the heads answer for blocks, and their answers are enlarged.
 
     Raises:
         ModelError: If an option is unknown or out of range.
@@ -46,27 +43,16 @@ class MultitaskUNet(Trunk):
         *,
         heads: Mapping[str, int] | None = None,
         head_channels: int = 32,
-        shrink: int = 1,
         **options: Unpack[TrunkOptions],
     ) -> None:
-        check_sizes(in_channels=in_channels, num_classes=num_classes, shrink=shrink)
-        super().__init__(in_channels * shrink**2, **options)
-        self.in_channels, self.shrink = in_channels, shrink
-        self.multiple *= shrink
+        super().__init__(in_channels, **options)
+        check_sizes(num_classes=num_classes)
         init, activation = options.get("init", "kaiming"), options.get("activation", "relu")
-        if self.receptive_field_px is not None:
-            reach = self.receptive_field_px + 1  # the heads look one pixel further
-            self.receptive_field_px = reach if shrink == 1 else (reach + 2) * shrink  # and enlarging one more
+        if self.receptive_field_px is not None:  # the heads look one block further, and enlarging one more
+            self.receptive_field_px += 1 if self.shrink == 1 else 2 * self.shrink
         self._initialise()
         self.head = Heads(self.widths[0], heads or {"output": num_classes}, head_channels, activation)
         self.head.begin(init, activation)
-
-    def encode(self, image: Tensor) -> list[Tensor]:
-        """As of ``Trunk``; levels are those of the shrunken image."""
-        check_image(image, self.in_channels)
-        blocks = F.pixel_unshuffle(pad_to_multiple(image, self.multiple), self.shrink)
-        features: list[Tensor] = self.encoder(with_positions(blocks) if self.positional else blocks)
-        return features
 
     def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
         """Outputs (B, num_classes, H, W) of an image (B, C, H, W), heads one behind another; ``condition`` is ignored.

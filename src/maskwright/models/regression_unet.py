@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 import torch
-from torch import nn
 
 from maskwright.models.trunk import Trunk, TrunkOptions, check_sizes
 
@@ -33,11 +32,11 @@ class RegressionUNet(Trunk):
     def __init__(self, in_channels: int, num_classes: int = 1, **options: Unpack[TrunkOptions]) -> None:
         super().__init__(in_channels, **options)
         check_sizes(num_classes=num_classes)
-        self.head = nn.Conv2d(self.widths[0], num_classes, kernel_size=1)
+        self.head = self.pixel_head(num_classes)
         self._initialise()
+        weight, bias = self.head.parameters()
         with torch.no_grad():
-            self.head.weight.mul_(_FIRST_SPREAD)
-            bias: Tensor = self.head.bias  # type: ignore[assignment]
+            weight.mul_(_FIRST_SPREAD)
             bias.fill_(_FIRST_VALUE)
 
     def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:

@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, TypedDict
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from maskwright.errors import ModelError, ShapeError
@@ -60,6 +61,8 @@ class TrunkOptions(TypedDict, total=False):
         positional: True to add four channels that say where in the image a pixel lies; False by default.
         residual: True for a shortcut beside the two convolutions of each level; False by default.
         drop_path: With ``residual``: chance of leaving the last level out in training, less for those before it.
+        shrink: The network works on blocks of this many pixels to a side, whose pixels are channels, and answers for
+            each pixel of a block; that much squared less to compute. 1, by default, is on pixels.
     """
 
     base_channels: int
@@ -74,6 +77,7 @@ class TrunkOptions(TypedDict, total=False):
     positional: bool
     residual: bool
     drop_path: float
+    shrink: int
 
 
 class Trunk(nn.Module):
@@ -107,18 +111,21 @@ class Trunk(nn.Module):
         positional: bool = False,
         residual: bool = False,
         drop_path: float = 0.0,
+        shrink: int = 1,
     ) -> None:
         super().__init__()
-        check_sizes(in_channels=in_channels, base_channels=base_channels, depth=depth)
+        check_sizes(in_channels=in_channels, base_channels=base_channels, depth=depth, shrink=shrink)
         widths = level_widths(base_channels, depth)
         self.in_channels = in_channels
         self.widths = widths
-        self.multiple = 2**depth
+        self.shrink = shrink
+        self.multiple = shrink * 2**depth
         self.positional = positional
         local = norm == "batch" and attention in ("none", "gate") and not positional
-        self.receptive_field_px = receptive_halo_px(depth, upsampling) if local else None
+        # A pixel at one end of its block is told of blocks so far away, to the other end of the last.
+        self.receptive_field_px = (receptive_halo_px(depth, upsampling) + 1) * shrink - 1 if local else None
         rates = rising_rates(drop_path, 2 * depth + 1) if residual else None
-        seen = in_channels + 4 if positional else in_channels
+        seen = (in_channels + 4 if positional else in_channels) * shrink**2
         self.encoder = Encoder(
             seen, widths, norm, activation, dropout, downsampling, attention, rates and rates[: depth + 1]
         )
@@ -135,8 +142,16 @@ class Trunk(nn.Module):
         check_image(image, self.in_channels)
         if self.positional:
             image = with_positions(image)
-        features: list[Tensor] = self.encoder(pad_to_multiple(image, self.multiple))
+        image = pad_to_multiple(image, self.multiple)
+        if self.shrink > 1:
+            image = F.pixel_unshuffle(image, self.shrink)
+        features: list[Tensor] = self.encoder(image)
         return features
+
+    def pixel_head(self, channels: int) -> nn.Module:
+        """A linear map of the features to so many channels for each pixel, also of those inside a block."""
+        linear = nn.Conv2d(self.widths[0], channels * self.shrink**2, kernel_size=1)
+        return linear if self.shrink == 1 else nn.Sequential(linear, nn.PixelShuffle(self.shrink))
 
     def _initialise(self) -> None:
         """To be called when the last part has been made."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-from torch import nn
-
 from maskwright.models.trunk import Trunk, TrunkOptions, check_sizes
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ class UNet(Trunk):
     def __init__(self, in_channels: int, num_classes: int, **options: Unpack[TrunkOptions]) -> None:
         super().__init__(in_channels, **options)
         check_sizes(num_classes=num_classes)
-        self.head = nn.Conv2d(self.widths[0], num_classes, kernel_size=1)
+        self.head = self.pixel_head(num_classes)
         self._initialise()
 
     def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:

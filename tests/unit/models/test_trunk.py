@@ -10,6 +10,7 @@ from maskwright.models import FilmUNet, UNet, build_model
 from maskwright.models.attention import Cbam
 from maskwright.models.blocks import ResidualUnit, add_to_each, downsampler, upsampler, with_positions
 from maskwright.models.droppath import DropPath
+from maskwright.models.height_cdf import HeightCdf
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
@@ -111,3 +112,25 @@ def test_a_window_with_its_halo_equals_the_whole_image(residual: bool, attention
         whole, window = network(image), network(image[..., 16 : 16 + 2 * margin + 8, 8 : 8 + 2 * margin + 12])
     inner = whole[..., 16 + margin : 24 + margin, 8 + margin : 20 + margin]
     torch.testing.assert_close(window[..., margin : margin + 8, margin : margin + 12], inner, rtol=0, atol=1e-12)
+
+
+def test_a_network_on_blocks_learns_of_each_pixel_by_itself_and_answers_for_each() -> None:
+    """A block of 2 x 2 pixels is 4 channels inside; four outputs of a block are four pixels again."""
+    network = UNet(3, 2, base_channels=4, depth=2, shrink=2)
+    assert network.multiple == 8
+    assert network.encoder.levels[0][0].conv.in_channels == 12
+    assert network.encode(torch.randn(1, 3, 30, 17))[0].shape == (1, 4, 16, 12)
+    assert network(torch.randn(1, 3, 30, 17)).shape == (1, 2, 30, 17)
+    image = torch.randn(1, 3, 32, 32, requires_grad=True)
+    network.eval()(image)[0, 1, 13, 14].backward()
+    assert image.grad is not None
+    assert (image.grad[0, :, 12:15, 13:16] != 0).all()
+
+
+def test_a_distribution_on_blocks_begins_alike_in_every_pixel() -> None:
+    torch.manual_seed(0)
+    network = HeightCdf(1, base_channels=4, depth=1, components=2, shrink=2)
+    torch.nn.init.zeros_(network.head[0].weight)
+    first = network.distribution(torch.randn(1, 1, 8, 8))
+    assert first.centre_m[0, :, 5, 6].tolist() == pytest.approx([7.5, 22.5])
+    torch.testing.assert_close(first.packed(), first.packed()[:, :, :1, :1].expand(1, 6, 8, 8))

@@ -53,9 +53,9 @@ def test_dropout_acts_in_training_only() -> None:
     assert torch.equal(network(image), network(image))
 
 
-def positive_network(kind: str, depth: int, upsampling: str) -> nn.Module:
+def positive_network(kind: str, depth: int, upsampling: str, shrink: int) -> nn.Module:
     """A network in which every path adds: what a pixel can reach, it does."""
-    options = {"base_channels": 4, "depth": depth, "upsampling": upsampling}
+    options = {"base_channels": 4, "depth": depth, "upsampling": upsampling, "shrink": shrink}
     network = UNet(1, 1, **options) if kind == "unet" else FilmUNet(1, **options)  # type: ignore[arg-type]
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
@@ -65,13 +65,15 @@ def positive_network(kind: str, depth: int, upsampling: str) -> nn.Module:
 
 @pytest.mark.parametrize("kind", ["unet", "film_unet"])
 @pytest.mark.parametrize("upsampling", ["bilinear", "transpose"])
-@pytest.mark.parametrize("depth", [1, 2, 3])
-def test_a_pixel_reaches_exactly_as_far_as_the_network_says(kind: str, depth: int, upsampling: str) -> None:
-    network = positive_network(kind, depth, upsampling)
+@pytest.mark.parametrize(("depth", "shrink"), [(1, 1), (2, 1), (3, 1), (1, 2), (2, 2), (1, 4)])
+def test_a_pixel_reaches_exactly_as_far_as_the_network_says(
+    kind: str, depth: int, shrink: int, upsampling: str
+) -> None:
+    network = positive_network(kind, depth, upsampling, shrink)
     halo = network.receptive_field_px
-    assert halo == receptive_halo_px(depth, upsampling)
+    assert halo == (receptive_halo_px(depth, upsampling) + 1) * shrink - 1
     height = torch.ones(1)
-    period = 2**depth
+    period = shrink * 2**depth
     size = 4 * (2 * halo // (2 * period) + 2) * period
     reach = 0
     with torch.no_grad():
