@@ -63,10 +63,10 @@ def test_lr_find_prints_a_suggestion_and_draws_the_curve(config: Path, capsys: A
     assert not (config.parent / "outputs").exists()
 
 
-def test_a_run_with_minutes_is_the_run_with_the_epochs_they_hold(
+def test_a_run_with_minutes_is_the_run_with_the_epochs_they_are_laid_out_in(
     config: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    # However fast this machine is: 85 % of 100 minutes hold two epochs of 4 updates at 500 s.
+    # However fast this machine is: 90 % of 100 minutes, less 5 s, hold 10 updates at 500 s: 8 epochs of one.
     def slow(*arguments: Any, **options: Any) -> budget.Speed:
         real = measure(*arguments, **options)
         assert real.update_s > 0
@@ -78,11 +78,13 @@ def test_a_run_with_minutes_is_the_run_with_the_epochs_they_hold(
     assert main(["train", str(config), "--minutes", "100", "--quiet"]) == 0
     run = only_run(config)
     plan = json.loads(run.run_json.read_text())["budget"]
-    assert (plan["epochs"], plan["updates_per_epoch"], plan["minutes"]) == (2, 4, 100)
-    assert len(json.loads(run.history.read_text())) == 2
+    assert (plan["epochs"], plan["updates_per_epoch"], plan["samples_per_epoch"], plan["minutes"]) == (8, 1, 4, 100)
+    assert len(json.loads(run.history.read_text())) == 8
 
     other = str(tmp_path / "other")
-    assert main(["train", str(config), "--epochs", "2", "--quiet", "--output-dir", other]) == 0
+    length = ["--epochs", "8", "--set", "data.loader.samples_per_epoch=4"]
+    length += ["--set", "callbacks.early_stopping.enabled=false"]  # as for a budget where nothing is said
+    assert main(["train", str(config), *length, "--quiet", "--output-dir", other]) == 0
     (plain,) = find_runs(Path(other))
     assert weights(plain) == weights(run)
 
@@ -92,12 +94,14 @@ def test_a_run_with_minutes_is_the_run_with_the_epochs_they_hold(
     assert json.loads(run.run_json.read_text())["budget"] == plan
 
 
-def test_a_budget_that_holds_no_epoch_stops_with_one_sentence(
+def test_a_budget_that_holds_next_to_nothing_stops_with_one_sentence(
     config: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(budget, "measure_speed", lambda *_, **__: budget.Speed(1000.0, 0.0))
     assert main(["train", str(config), "--minutes", "1", "--quiet"]) == 2
-    assert "do not hold one epoch of 4 updates at 1e+03 s. Give" in " ".join(capsys.readouterr().err.split())
+    assert "do not hold 4 updates at 1e+03 s and the validation of 0 s. Give" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 def test_resume_auto_continues_an_unfinished_run_and_begins_one_if_there_is_none(config: Path, capsys: Any) -> None:
@@ -135,16 +139,17 @@ def test_epochs_that_are_said_take_the_place_of_the_plan_of_a_budget(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setattr(budget, "measure_speed", lambda *_, **__: budget.Speed(500.0, 0.0))
-    assert main(["train", str(config), "--minutes", "100", "--quiet"]) == 0  # two epochs
+    assert main(["train", str(config), "--minutes", "100", "--quiet"]) == 0  # 8 epochs of one update
     run = only_run(config)
     assert main(["train", "--resume", str(run.path), "--minutes", "200"]) == 2
     assert "A budget is measured and laid out once; lengthen the run with --epochs N." in capsys.readouterr().err
-    assert main(["train", "--resume", str(run.path), "--epochs", "3", "--quiet"]) == 0
-    assert len(json.loads(run.history.read_text())) == 3
+    assert main(["train", "--resume", str(run.path), "--epochs", "9", "--quiet"]) == 0
+    history = json.loads(run.history.read_text())
+    assert [row["step"] for row in history] == list(range(1, 10))  # the new epoch is as long as those of the plan
     (entry,) = run.record.load()["changes"]
     assert entry["settings"] == {
         "training.budget": {"was": 100.0, "now": None},
-        "training.epochs": {"was": 2, "now": 3},
+        "training.epochs": {"was": 8, "now": 9},
     }
 
 

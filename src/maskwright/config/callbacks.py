@@ -15,7 +15,9 @@ __all__ = ["CallbacksConfig", "EarlyStoppingConfig"]
 class EarlyStoppingConfig(Section):
     """Stop when the monitored score no longer improves."""
 
-    enabled: bool = Field(True, help="Stop early.")
+    enabled: bool = Field(
+        True, help="Stop early. With training.budget and nothing said of early stopping: off, the minutes are used."
+    )
     patience: int = Field(10, ge=1, unit="epochs", help="Validated epochs without improvement that end the run.")
     min_delta: float = Field(0.0, ge=0, help="A smaller change is no improvement.")
     min_epochs: int = Field(

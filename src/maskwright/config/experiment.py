@@ -109,6 +109,7 @@ class Experiment(Section):
         if not isinstance(values, Mapping):
             return values
         task = _kind_said(values.get("task"))
+        values = _minutes_used(values)
         if task in _OF_IMAGES:
             loss = _loss_of_objects(values, task) if task in OBJECTS else _loss_of_images(values)
             return {**values, "loss": loss, "callbacks": _callbacks_of_images(values)}
@@ -129,8 +130,12 @@ class Experiment(Section):
     def _sections_fit_together(self) -> Experiment:
         model, size_px = self.model, self.data.tiles.size_px
         faults = [*self._faults_of_kinds()] or [*self._faults_of_heights(), *self._faults_of_loss()]
-        if size_px < 2**model.depth:
-            faults.append(f"data.tiles.size_px: {size_px} px cannot be halved {model.depth} times. Lower model.depth")
+        shrink = getattr(model, "shrink", 1)
+        if size_px < shrink * 2**model.depth:
+            blocks = "" if shrink == 1 else f" in blocks of {shrink}"
+            faults.append(
+                f"data.tiles.size_px: {size_px} px{blocks} cannot be halved {model.depth} times. Lower model.depth"
+            )
         faults += self._faults_of_objects()
         refuse(faults)
         refuse([*stage_faults(self), *pseudo_label_faults(self), *tune_faults(self)])
@@ -249,6 +254,15 @@ def _loss_with(values: Mapping[str, Any], unsaid: Callable[[Container[str]], dic
 def _terms_unsaid(said: Container[str], terms: Mapping[str, float]) -> dict[str, Any]:
     """The terms, unless one was said: a sum that a user meant stays as it is."""
     return {} if any(name in said for name in CombinedLossConfig().terms) else dict(terms)
+
+
+def _minutes_used(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With a budget, no early stop where nothing is said of it: the time was given, and rates fall to its very end."""
+    callbacks, training = values.get("callbacks", {}), values.get("training", {})
+    budget = training.get("budget") if isinstance(training, Mapping) else getattr(training, "budget", None)
+    if budget is None or not isinstance(callbacks, Mapping) or callbacks.get("early_stopping"):
+        return values
+    return {**values, "callbacks": {**callbacks, "early_stopping": {"enabled": False}}}
 
 
 def _callbacks_of_images(values: Mapping[str, Any]) -> Any:

@@ -67,8 +67,9 @@ class TrainingConfig(Section):
         gt=0,
         le=100_000,
         unit="min",
-        help="Minutes the whole run may take, final numbers included; as many epochs as fit, measured before the "
-        "first, take the place of epochs. Unset: epochs decides.",
+        help="Minutes the whole run may take, final numbers included; as many updates as fit, measured before the "
+        "first and laid out in 8 to 50 epochs, take the place of epochs and data.loader.samples_per_epoch. Unset: "
+        "epochs decides.",
     )
     accumulate: int = Field(
         1, ge=1, le=1024, unit="batches", help="Batches whose gradients are added before an update."

@@ -1,7 +1,8 @@
 """A run that must end in time: its speed, measured without leaving a trace, and the epochs that fit into the minutes.
 
-The plan is made once, before the first epoch, and kept: a run with a budget is the run with that many epochs, and
-resumes like it.
+The plan is made once, before the first epoch, and kept: a run with a budget is the run with that many epochs of that
+many updates, and resumes like it. An epoch is then what lies between two looks at the validation part, be it less than
+a pass over the training tiles or several.
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ _WARMUP_UPDATES = 3  # caches, compilation, workers that start
 _UPDATES = 10
 _VALIDATION_BATCHES = 4
 _LONGEST_S = 60.0
-_SAFETY = 0.85  # share of the time that is planned; the rest is for checkpoints, pictures and a slower hour
+_SAFETY = 0.9  # share of the time that is planned; the rest is for checkpoints, pictures and a slower hour
 _FINAL_PASSES = 2.0  # the final numbers cost more than a plain validation: curves, intervals, pictures
 _FINAL_S = 5.0
+_EPOCHS = (8, 50)  # fewer show no course and leave little to choose the best from; more cost time and show no more
+_VALIDATING = 0.2  # largest share of the time that goes to validation
+_LEAST_UPDATES = 10  # fewer teach nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class BudgetPlan:
 
     Attributes:
         minutes: What was given.
-        epochs: What fits.
+        epochs: Into how many parts the time for training is divided, each followed by a validation where one is due.
         updates_per_epoch: Updates in each.
         update_s: Measured seconds of an update.
         validation_s: Seconds of a validation.
@@ -118,43 +122,52 @@ def plan_epochs(
     speed: Speed,
     *,
     spent_s: float,
-    updates_per_epoch: int,
+    updates_per_pass: int,
     validation_batches: int,
     final_batches: int,
     validate_every: int = 1,
 ) -> BudgetPlan:
-    """As many epochs as surely fit.
+    """As many updates as surely fit, in epochs of about a pass over the data; of a part, or of several, where passes
+    are long or short beside the minutes.
 
     Args:
         minutes: The whole time, from the start of the run to its last line.
         speed: What was measured.
         spent_s: Seconds that have passed already.
-        updates_per_epoch: Updates in an epoch.
+        updates_per_pass: Updates in a pass over the training tiles.
         validation_batches: Batches of a validation.
         final_batches: Batches of the final evaluation.
         validate_every: Epochs from one validation to the next.
 
     Raises:
-        ConfigError: If not even one epoch fits; says how many minutes one needs.
+        ConfigError: If not even a few updates fit; says how many minutes they need.
     """
     validation_s = validation_batches * speed.validation_batch_s
     final_s = _FINAL_S + _FINAL_PASSES * final_batches * speed.validation_batch_s
-    epoch_s = updates_per_epoch * speed.update_s
+    time_s = (60 * minutes - spent_s) * _SAFETY - final_s  # for updates and validations
 
-    def needed_s(epochs: int) -> float:
-        return spent_s + (epochs * epoch_s + math.ceil(epochs / validate_every) * validation_s + final_s) / _SAFETY
-
-    if needed_s(1) > 60 * minutes:
+    least = min(updates_per_pass, _LEAST_UPDATES)
+    if (least_s := least * speed.update_s + validation_s) > time_s:
+        needed_s = spent_s + (least_s + final_s) / _SAFETY
         raise ConfigError(
-            f"training.budget: {minutes:g} minutes do not hold one epoch of {updates_per_epoch} updates at "
-            f"{speed.update_s:.2g} s. Give {math.ceil(needed_s(1) / 6) / 10:g} minutes or more, or make the model or "
-            "the tiles smaller."
+            f"training.budget: {minutes:g} minutes do not hold {least} updates at {speed.update_s:.2g} s and the "
+            f"validation of {validation_s:.2g} s. Give {math.ceil(needed_s / 6) / 10:g} minutes or more, or make the "
+            "model or the tiles smaller."
         )
-    low, high = 1, 100_000  # the largest number of epochs that is not too long
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if needed_s(middle) <= 60 * minutes else (low, middle - 1)
-    return BudgetPlan(minutes, low, updates_per_epoch, speed.update_s, validation_s, final_s, spent_s)
+    passes = math.ceil(time_s / (updates_per_pass * speed.update_s + validation_s))
+    epochs = min(max(passes, _EPOCHS[0]), _EPOCHS[1], _validations_for(time_s, validation_s) * validate_every)
+
+    def updates_in(epochs: int) -> int:
+        return int((time_s - math.ceil(epochs / validate_every) * validation_s) / (epochs * speed.update_s))
+
+    while epochs > 1 and updates_in(epochs) < 1:
+        epochs -= 1
+    return BudgetPlan(minutes, epochs, updates_in(epochs), speed.update_s, validation_s, final_s, spent_s)
+
+
+def _validations_for(time_s: float, validation_s: float) -> int:
+    """How many validations the time has room for beside the training; one must be."""
+    return max(1, int(_VALIDATING * time_s / validation_s)) if validation_s > 0 else _EPOCHS[1]
 
 
 def _validation_batch_s(state: TrainState, task: Task, loader: EvalBatches, clock: Callable[[], float]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,12 @@ from maskwright.devices import seed_everything
 from maskwright.distributed import from_main, is_main
 
 if TYPE_CHECKING:
+    from maskwright.config import Experiment
     from maskwright.tracking.folder import RunFolder
     from maskwright.training import Trainer
     from maskwright.workflows.assemble import Parts
 
-__all__ = ["within_budget"]
+__all__ = ["laid_out", "within_budget"]
 
 _MEASURED = 0.05  # share of the minutes after which one timed update is enough; short runs have none to give away
 
@@ -53,8 +54,18 @@ def within_budget(
         if is_main():
             folder.record.update(budget=recorded)
         seed_everything(training.seed)  # the network of the run begins as if nothing had been measured
-    laid_out = training.model_copy(update={"epochs": int(recorded["epochs"])})
-    return replace(parts, experiment=parts.experiment.model_copy(update={"training": laid_out}))
+    return replace(parts, experiment=laid_out(parts.experiment, recorded))
+
+
+def laid_out(experiment: Experiment, plan: Mapping[str, Any]) -> Experiment:
+    """The experiment whose epochs are those of a plan, as ``run.json`` keeps it, in number and length."""
+    epochs, samples = int(plan["epochs"]), plan.get("samples_per_epoch")
+    training = experiment.training.model_copy(update={"epochs": epochs})
+    if samples is None:
+        return experiment.model_copy(update={"training": training})
+    loader = experiment.data.loader.model_copy(update={"samples_per_epoch": int(samples)})
+    data = experiment.data.model_copy(update={"loader": loader})
+    return experiment.model_copy(update={"training": training, "data": data})
 
 
 def _planned(
@@ -78,11 +89,12 @@ def _planned(
             minutes,
             speed,
             spent_s=clock() - began_s,
-            updates_per_epoch=-(-len(train_loader) // training.accumulate),
+            updates_per_pass=-(-len(train_loader) // training.accumulate),
             validation_batches=validation,
             final_batches=validation + test,
             validate_every=training.validate_every,
         )
     )
     say(f"{plan} They take the place of training.epochs: {training.epochs}.")
-    return plan.to_dict()
+    samples = plan.updates_per_epoch * training.accumulate * parts.experiment.data.loader.batch_size
+    return plan.to_dict() | {"samples_per_epoch": samples}

@@ -16,6 +16,7 @@ from typing import Any
 from maskwright.config import Experiment, Override, load_experiment, save_experiment
 from maskwright.errors import ConfigError, RunError
 from maskwright.tracking.folder import RunFolder, time_text
+from maskwright.workflows.budget import laid_out
 from maskwright.workflows.difference_table import difference_table
 from maskwright.workflows.parent import Parent, parent_of
 from maskwright.workflows.unfinished import newest_unfinished, run_around, run_of
@@ -161,14 +162,15 @@ def settled(folder: RunFolder, given: Experiment) -> tuple[Experiment, tuple[Cha
     """
     own = load_experiment([folder.config])
     given = _with_settled(given, own)
-    was_epochs = own.training.epochs
-    if own.training.budget is not None:
-        if given.training.budget is None:
-            was_epochs = int((folder.record.load().get("budget") or {}).get("epochs", was_epochs))
-        elif given.training.budget == own.training.budget:
-            given = _updated(given, "training", epochs=was_epochs)
+    plan = folder.record.load().get("budget")
+    if own.training.budget is not None and given.training.budget == own.training.budget:
+        given = _updated(given, "training", epochs=own.training.epochs)
+    elif own.training.budget is not None and given.training.budget is None and plan is not None:
+        untouched = given.data.loader.samples_per_epoch == own.data.loader.samples_per_epoch
+        own = laid_out(own, plan)
+        if untouched:  # further epochs are as long as those behind
+            given = laid_out(given, plan | {"epochs": given.training.epochs})
     before, after = dict(flat_settings(own)), dict(flat_settings(given))
-    before["training.epochs"] = was_epochs
     changes = tuple(
         Change(name, before.get(name), after.get(name))
         for name in sorted(before.keys() | after.keys())
@@ -178,7 +180,7 @@ def settled(folder: RunFolder, given: Experiment) -> tuple[Experiment, tuple[Cha
     if refused:
         raise ConfigError(_refusal(folder, refused))
     done = _epochs_done(folder)
-    if given.training.epochs < done and own.training.budget == given.training.budget:
+    if given.training.budget is None and given.training.epochs < done:
         raise ConfigError(
             f"training.epochs: {folder.path.name} has {done} epochs behind it, and {given.training.epochs} are asked "
             f"for. Give {done} to end it there, or more to train it on."

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from maskwright.errors import ConfigError
-from maskwright.training.budget import Speed, measure_speed, plan_epochs
+from maskwright.training.budget import BudgetPlan, Speed, measure_speed, plan_epochs
 from maskwright.types import Batch
 
 Toy = Any
@@ -69,39 +69,43 @@ def test_a_short_run_does_not_give_its_minutes_to_measuring(toy: Toy) -> None:
     assert clock.now_s == 100 + 5  # of 13, the first three to warm up
 
 
-def test_epochs_fill_the_planned_share_of_the_time() -> None:
-    # 20 min = 1200 s, 90 s are spent; of the 1110 s left 85 % are planned: 943.5 s. The final numbers take
-    # 5 + 2 * 30 * 0.5 = 35 s, an epoch 100 * 0.4 + 20 * 0.5 = 50 s: (943.5 - 35) / 50 = 18.17.
-    plan = plan_epochs(
-        20,
-        Speed(0.4, 0.5),
-        spent_s=90,
-        updates_per_epoch=100,
-        validation_batches=20,
-        final_batches=30,
-    )
-    assert (plan.epochs, plan.validation_s, plan.final_s) == (18, 10, 35)
-    assert str(plan).startswith("20 minutes hold 18 epochs of 100 updates: 0.4 s an update, 10 s a validation, 35 s")
+def plan(minutes: float, speed: Speed, updates_per_pass: int, **others: Any) -> BudgetPlan:
+    given = {"spent_s": 0.0, "validation_batches": 0, "final_batches": 0} | others
+    return plan_epochs(minutes, speed, updates_per_pass=updates_per_pass, **given)
 
 
-def test_fewer_validations_leave_time_for_more_epochs() -> None:
-    # 18.17 * 50 s = 908.5 s now hold n epochs of 40 s and ceil(n / 5) validations of 10 s: 21 * 40 + 5 * 10 = 890.
-    plan = plan_epochs(
-        20,
-        Speed(0.4, 0.5),
-        spent_s=90,
-        updates_per_epoch=100,
-        validation_batches=20,
-        final_batches=30,
-        validate_every=5,
-    )
-    assert plan.epochs == 21
+def test_epochs_of_about_a_pass_fill_the_planned_share_of_the_time() -> None:
+    # 20 min = 1200 s, 90 s are spent; of the 1110 s left 90 % are planned: 999 s. The final numbers take
+    # 5 + 2 * 30 * 0.5 = 35 s; 964 s are left. A pass with its validation takes 100 * 0.4 + 16 * 0.5 = 48 s: 20.08
+    # of them, so 21 epochs of (964 - 21 * 8) / (21 * 0.4) = 94.8 updates.
+    found = plan(20, Speed(0.4, 0.5), 100, spent_s=90, validation_batches=16, final_batches=30)
+    assert (found.epochs, found.updates_per_epoch, found.validation_s, found.final_s) == (21, 94, 8, 35)
+    assert str(found).startswith("20 minutes hold 21 epochs of 94 updates: 0.4 s an update, 8 s a validation, 35 s")
 
 
-def test_a_budget_without_room_for_an_epoch_says_how_much_one_needs() -> None:
-    # 0 + (600 * 1 + 0 + 5) / 0.85 = 711.8 s = 11.9 min
+def test_long_passes_are_divided_and_short_ones_put_together() -> None:
+    # 10 min: 540 s are planned, 535 s after the final numbers. A pass of 1000 s fits not even once: 8 epochs of 66 s.
+    assert _laid_out(plan(10, Speed(1.0, 0.0), 1000)) == (8, 66)
+    # A pass of 1 s would fit 535 times: 50 epochs of 10.7 s, 107 updates instead of 10.
+    assert _laid_out(plan(10, Speed(0.1, 0.0), 10)) == (50, 107)
+
+
+def test_validations_take_no_more_than_a_fifth_of_the_time() -> None:
+    # Of 535 s a fifth is 107 s: two validations of 50 s. What is left, 435 s, holds two epochs of 217 updates.
+    slow = {"validation_batches": 50}
+    assert _laid_out(plan(10, Speed(1.0, 1.0), 20, **slow)) == (2, 217)
+    # Every fifth epoch: passes of 60 s would be 5, 8 are the fewest; two validations, (535 - 100) / 8 = 54.4.
+    assert _laid_out(plan(10, Speed(1.0, 1.0), 60, **slow, validate_every=5)) == (8, 54)
+
+
+def test_a_budget_without_room_for_a_few_updates_says_how_much_they_need() -> None:
+    # 0 + (10 * 6 + 30 + 5) / 0.9 = 105.6 s = 1.76 min
     with pytest.raises(ConfigError) as error:
-        plan_epochs(10, Speed(1.0, 0.0), spent_s=0, updates_per_epoch=600, validation_batches=0, final_batches=0)
-    assert "10 minutes do not hold one epoch of 600 updates at 1 s. Give 11.9 minutes or more" in str(error.value)
-    plan = plan_epochs(11.9, Speed(1.0, 0.0), spent_s=0, updates_per_epoch=600, validation_batches=0, final_batches=0)
-    assert plan.epochs == 1
+        plan(1.5, Speed(6.0, 3.0), 600, validation_batches=10)
+    assert "1.5 minutes do not hold 10 updates at 6 s and the validation of 30 s. Give 1.8 minutes" in str(error.value)
+    assert _laid_out(plan(1.8, Speed(6.0, 3.0), 600, validation_batches=10)) == (1, 10)
+
+
+def _laid_out(found: BudgetPlan) -> tuple[int, int]:
+    assert found.epochs * found.updates_per_epoch * found.update_s <= 0.9 * 60 * found.minutes
+    return found.epochs, found.updates_per_epoch
