@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,12 @@ TASKS = ("binary", "multiclass", "multilabel", "instances", "agroforestry", "hei
 _HEADERS_READ = 200
 _FEW_IMAGES = 12  # fewer are opened, and divisions of them tried
 _PATIENT_TILES = 2500  # tiles of 256 px that a small network passes in a few minutes on two cores
+_SHRUNKEN = 3.5  # times as many of them where the network works on blocks of 2 x 2 pixels; measured
+_SHRINK_FROM_PX = 128  # side of tiles from which on blocks leave enough to halve four times
 _SHARE_TRAINED = 0.7
+_WHOLE_PX = 256  # side that photographs of wide things are brought to, to be seen whole
+_WHOLE_UP_TO = 4.0  # times that side; larger ones would lose too much
+_WIDE_PX = 32.0  # what is marked, once the photograph has that side
 
 
 @dataclass(frozen=True)
@@ -140,12 +146,16 @@ def _put_images(draft: Draft, data: Path, task: str | None) -> None:
         draft.put("data.labels.classes", entries, why, unsure=not labels.names_known)
     headers = _headers(found)
     sizes = [(header.grid.height, header.grid.width) for header in headers]
-    tile_px = _tile_px(sizes)
+    tile_px, why = _tile_px(sizes), f"images are {_span(sizes)} px"
+    if kind not in OBJECTS and _suits_whole(labels, headers, sizes):
+        what = f"marked regions are wide, about {labels.width_px:.0f} px, so photographs are seen whole"
+        draft.put("data.resize_px", [_WHOLE_PX, _WHOLE_PX], f"{what}; leave this out to cut tiles at full size")
+        sizes, tile_px, why = [(_WHOLE_PX, _WHOLE_PX)], _WHOLE_PX, f"a whole photograph; files are {_span(sizes)} px"
     seed = 42
     if len(found.images) < _FEW_IMAGES:
         tile_px, seed = try_splits(draft, tile_px)
     tiles = round(_SHARE_TRAINED * len(found.images) * _mean_tiles(sizes, tile_px))
-    draft.put("data.tiles.size_px", tile_px, f"images are {_span(sizes)} px")
+    draft.put("data.tiles.size_px", tile_px, why)
     if len({header.alpha is None for header in headers if header.bands == 4}) == 2:
         draft.put("data.alpha", "band", "a fourth band is called alpha in some files only: taken as data", unsure=True)
         draft.unknown.append("whether the fourth band is data, as near infrared, or opacity (data.alpha)")
@@ -155,9 +165,20 @@ def _put_images(draft: Draft, data: Path, task: str | None) -> None:
     draft.put("data.loader.batch_size", 8 if tiles >= 32 else 4, "tiles in one step; more need more memory")
     network = "multitask_unet" if kind in OBJECTS else "unet"
     _put_network(draft, tiles=max(1, tiles), tile_px=tile_px, kind=network)
+    if kind in ("binary", "multilabel"):
+        draft.put("metrics.operating_point", "max_f1", "cuts probabilities where F1 is highest on validation images")
     if kind in OBJECTS:
         grid = headers[0].grid if headers else None
         put_objects(draft, labels.objects, are_points=labels.kind == "points", grid=grid)
+
+
+def _suits_whole(labels: LabelsSeen, headers: Sequence[ImageHeader], sizes: Sequence[tuple[int, int]]) -> bool:
+    """True for photographs a few tiles large with wide things: shrunken, they stay wide, and a tile shows all of it."""
+    if labels.width_px is None or any(header.grid.crs is not None for header in headers):
+        return False
+    longest = statistics.median(max(size) for size in sizes)
+    is_near = _WHOLE_PX < longest <= _WHOLE_UP_TO * _WHOLE_PX
+    return is_near and labels.width_px * _WHOLE_PX / longest >= _WIDE_PX
 
 
 def _best(candidates: Sequence[LabelsSeen]) -> LabelsSeen:
@@ -184,10 +205,13 @@ def _put_network(draft: Draft, *, tiles: int, tile_px: int, kind: str | None) ->
     if kind is not None:
         draft.put("model.kind", kind, "the usual network for this task")
     draft.put("model.base_channels", 16, "small and quick; 32 is better and four times slower")
+    shrinks = kind == "unet" and tile_px >= _SHRINK_FROM_PX
+    if shrinks:
+        draft.put("model.shrink", 2, "learns most in few minutes; 1 is finer and takes about four times as long")
     draft.put("model.depth", 4 if tile_px >= 128 else 3, "times the image is halved; more sees farther")
     draft.put("model.norm", "group", "does not depend on the batch, so small batches are fine")
     draft.put("optim.optimizer.lr", 0.002, "suits small networks; lower it if the loss jumps")
-    work = tiles * (tile_px / 256) ** 2
+    work = tiles * (tile_px / 256) ** 2 / (_SHRUNKEN if shrinks else 1)
     epochs = int(min(60, max(8, _PATIENT_TILES / work)))
     draft.put("training.epochs", epochs, "a few minutes on two cores; more is better, watch val/loss")
 

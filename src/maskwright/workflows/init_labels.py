@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from maskwright.data.sources.class_masks import ClassFolders, find_class_masks
 from maskwright.data.sources.folders import ImageFolder, find_images, find_masks, list_files
 from maskwright.data.sources.mask_codes import shown_value
@@ -20,6 +22,7 @@ from maskwright.workflows.init_objects import ObjectsSeen, objects_seen
 __all__ = ["LabelsSeen", "find_labels"]
 
 _MASKS_READ = 60
+_MEASURED_PX = 4_000_000  # larger masks are not measured
 _MOST_CLASSES = 30
 _BIGGEST_JSON = 500_000_000  # bytes
 _VECTORS = (".gpkg", ".geojson", ".shp", ".fgb")
@@ -40,6 +43,7 @@ class LabelsSeen:
         of_images: How many images they label.
         overlapping: True if several classes may hold in one place.
         objects: Sizes of the objects, where annotations tell them.
+        width_px: Half of what is marked in masks of one class belongs to regions at least so wide; None: not measured.
     """
 
     kind: str
@@ -51,6 +55,7 @@ class LabelsSeen:
     unknown: list[str] = field(default_factory=list)
     overlapping: bool = False
     objects: ObjectsSeen | None = None
+    width_px: float | None = None
 
 
 def find_labels(folder: Path, wants_classes: bool) -> tuple[ImageFolder, list[LabelsSeen]]:
@@ -123,24 +128,53 @@ def _class_folders(folders: ClassFolders) -> list[LabelsSeen]:
     return [labels]
 
 
+def _regions(painted: np.ndarray[Any, Any]) -> list[tuple[float, int]]:
+    """Width and number of pixels of each connected region; the width is twice the depth of its innermost pixel."""
+    import cv2
+    from scipy import ndimage
+
+    inside = np.pad(painted, 1).astype(np.uint8)
+    count, numbers = cv2.connectedComponents(inside)
+    if count < 2:
+        return []
+    depth = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_5)
+    deepest = ndimage.maximum(depth, numbers, range(1, count))
+    sizes = np.bincount(numbers.ravel())[1:]
+    return [(2 * float(most), int(size)) for most, size in zip(deepest, sizes, strict=True)]
+
+
+def _usual_width(regions: Sequence[tuple[float, int]]) -> float | None:
+    """Half of all pixels lie in regions at least so wide."""
+    left = sum(size for _, size in regions) / 2
+    for width, size in sorted(regions, reverse=True):
+        left -= size
+        if left <= 0:
+            return width
+    return None
+
+
 def _put_values(labels: LabelsSeen, masks: Sequence[Path]) -> None:
     """Say what the values of masks mean, as far as they tell."""
-    step = max(1, len(masks) // _MASKS_READ)
+    step = -(-len(masks) // _MASKS_READ)  # from the first to the last: names often sort by what is shown
     pixels: Counter[int] = Counter()
+    regions: list[tuple[float, int]] = []
     coloured = 0
-    for path in masks[::step][:_MASKS_READ]:
+    for path in masks[::step]:
         try:
             mask = read_mask(path, as_colours=None)
         except DataError:  # told by the check, with the reason
             continue
         coloured += mask.is_coloured
         pixels.update(mask.found())
+        if mask.values.size <= _MEASURED_PX:
+            regions += _regions(mask.values > 0)
     values = sorted(pixels)
     if set(values) <= {0, 255} or set(values) <= {0, 1}:
         labels.about += f" Masks hold {' and '.join(map(str, values))}: one class."
         labels.unknown.append("what the class is called (data.labels.classes)")
         painted = [value for value in values if value]
         labels.classes = [("foreground", list(painted))] if painted else []
+        labels.width_px = _usual_width(regions)
         return
     if coloured:
         shown = {value: shown_value(value, True) for value in values}
