@@ -35,6 +35,7 @@ _FINAL_PASSES = 2.0  # the final numbers cost more than a plain validation: curv
 _FINAL_S = 5.0
 _EPOCHS = (8, 50)  # fewer show no course and leave little to choose the best from; more cost time and show no more
 _VALIDATING = 0.2  # largest share of the time that goes to validation
+_EPOCH_S = 0.25  # of an epoch beside updates and validation: checkpoint, pictures, page
 _LEAST_UPDATES = 10  # fewer teach nothing
 
 
@@ -154,11 +155,12 @@ def plan_epochs(
             f"validation of {validation_s:.2g} s. Give {math.ceil(needed_s / 6) / 10:g} minutes or more, or make the "
             "model or the tiles smaller."
         )
-    passes = math.ceil(time_s / (updates_per_pass * speed.update_s + validation_s))
+    passes = math.ceil(time_s / (updates_per_pass * speed.update_s + validation_s + _EPOCH_S))
     epochs = min(max(passes, _EPOCHS[0]), _EPOCHS[1], _validations_for(time_s, validation_s) * validate_every)
 
     def updates_in(epochs: int) -> int:
-        return int((time_s - math.ceil(epochs / validate_every) * validation_s) / (epochs * speed.update_s))
+        left_s = time_s - math.ceil(epochs / validate_every) * validation_s - epochs * _EPOCH_S
+        return int(left_s / (epochs * speed.update_s))
 
     while epochs > 1 and updates_in(epochs) < 1:
         epochs -= 1

@@ -76,25 +76,25 @@ def plan(minutes: float, speed: Speed, updates_per_pass: int, **others: Any) -> 
 
 def test_epochs_of_about_a_pass_fill_the_planned_share_of_the_time() -> None:
     # 20 min = 1200 s, 90 s are spent; of the 1110 s left 90 % are planned: 999 s. The final numbers take
-    # 5 + 2 * 30 * 0.5 = 35 s; 964 s are left. A pass with its validation takes 100 * 0.4 + 16 * 0.5 = 48 s: 20.08
-    # of them, so 21 epochs of (964 - 21 * 8) / (21 * 0.4) = 94.8 updates.
+    # 5 + 2 * 30 * 0.5 = 35 s; 964 s are left. A pass with its validation takes 100 * 0.4 + 16 * 0.5 = 48 s, and
+    # 0.25 s beside: 19.98 of them, so 20 epochs of (964 - 20 * 8.25) / (20 * 0.4) = 99.9 updates.
     found = plan(20, Speed(0.4, 0.5), 100, spent_s=90, validation_batches=16, final_batches=30)
-    assert (found.epochs, found.updates_per_epoch, found.validation_s, found.final_s) == (21, 94, 8, 35)
-    assert str(found).startswith("20 minutes hold 21 epochs of 94 updates: 0.4 s an update, 8 s a validation, 35 s")
+    assert (found.epochs, found.updates_per_epoch, found.validation_s, found.final_s) == (20, 99, 8, 35)
+    assert str(found).startswith("20 minutes hold 20 epochs of 99 updates: 0.4 s an update, 8 s a validation, 35 s")
 
 
 def test_long_passes_are_divided_and_short_ones_put_together() -> None:
     # 10 min: 540 s are planned, 535 s after the final numbers. A pass of 1000 s fits not even once: 8 epochs of 66 s.
     assert _laid_out(plan(10, Speed(1.0, 0.0), 1000)) == (8, 66)
-    # A pass of 1 s would fit 535 times: 50 epochs of 10.7 s, 107 updates instead of 10.
-    assert _laid_out(plan(10, Speed(0.1, 0.0), 10)) == (50, 107)
+    # A pass of 1 s would fit hundreds of times: 50 epochs of 10.7 s, less 0.25 s: 104 updates instead of 10.
+    assert _laid_out(plan(10, Speed(0.1, 0.0), 10)) == (50, 104)
 
 
 def test_validations_take_no_more_than_a_fifth_of_the_time() -> None:
-    # Of 535 s a fifth is 107 s: two validations of 50 s. What is left, 435 s, holds two epochs of 217 updates.
+    # Of 535 s a fifth is 107 s: two validations of 50 s. What is left, 434.5 s, holds two epochs of 217 updates.
     slow = {"validation_batches": 50}
     assert _laid_out(plan(10, Speed(1.0, 1.0), 20, **slow)) == (2, 217)
-    # Every fifth epoch: passes of 60 s would be 5, 8 are the fewest; two validations, (535 - 100) / 8 = 54.4.
+    # Every fifth epoch: passes of 60 s would be 5, 8 are the fewest; two validations, (535 - 100 - 2) / 8 = 54.1.
     assert _laid_out(plan(10, Speed(1.0, 1.0), 60, **slow, validate_every=5)) == (8, 54)
 
 
