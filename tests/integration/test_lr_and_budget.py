@@ -144,8 +144,9 @@ def test_epochs_that_are_said_take_the_place_of_the_plan_of_a_budget(
     assert main(["train", "--resume", str(run.path), "--minutes", "200"]) == 2
     assert "A budget is measured and laid out once; lengthen the run with --epochs N." in capsys.readouterr().err
     assert main(["train", "--resume", str(run.path), "--epochs", "9", "--quiet"]) == 0
-    history = json.loads(run.history.read_text())
-    assert [row["step"] for row in history] == list(range(1, 10))  # the new epoch is as long as those of the plan
+    events = [json.loads(line) for line in run.events.read_text().splitlines()]
+    steps = [row["global_step"] for row in events if row["kind"] == "epoch"]
+    assert steps == list(range(1, 10))  # the new epoch is as long as those of the plan
     (entry,) = run.record.load()["changes"]
     assert entry["settings"] == {
         "training.budget": {"was": 100.0, "now": None},
