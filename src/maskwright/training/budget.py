@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from maskwright.distributed import largest
@@ -27,7 +27,8 @@ from maskwright.training.validation import validate
 __all__ = ["BudgetPlan", "Speed", "measure_speed", "plan_epochs"]
 
 _WARMUP_UPDATES = 3  # caches, compilation, workers that start
-_UPDATES = 10
+_UPDATES = 10  # at least, and so many more as take _LEAST_S: fractions of a second are no measure of minutes
+_LEAST_S = 5.0
 _VALIDATION_BATCHES = 4
 _LONGEST_S = 60.0
 _SAFETY = 0.9  # share of the time that is planned; the rest is for checkpoints, pictures and a slower hour
@@ -95,7 +96,7 @@ def measure_speed(
     longest_s: float = _LONGEST_S,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Speed:
-    """Time a few updates after a warm-up, and a few batches of validation; the state is as before, bit for bit.
+    """Time updates for seconds after a warm-up, and a few batches of validation; the state stays as it is, bit for bit.
 
     Args:
         state: A fresh run.
@@ -108,13 +109,15 @@ def measure_speed(
     began = clock()
     times: list[float] = []
     with rehearsal(state), closing(groups_forever(train_loader, state.updater.accumulate)) as groups:
-        for _ in range(_WARMUP_UPDATES + _UPDATES):
+        is_enough = False
+        while not is_enough:
             start = clock()
             rehearse_update(state, task, next(groups))  # waits for the device, to learn the loss
             times.append(clock() - start)
-            if len(times) > _WARMUP_UPDATES and largest(int(clock() - began > min(longest_s, _LONGEST_S))):
-                break
-        update_s = median(times[_WARMUP_UPDATES:])
+            timed, passed_s = len(times) - _WARMUP_UPDATES, clock() - began
+            settled = timed >= _UPDATES and passed_s >= _LEAST_S
+            is_enough = timed > 0 and bool(largest(int(settled or passed_s > min(longest_s, _LONGEST_S))))
+        update_s = fmean(times[_WARMUP_UPDATES:])
         return Speed(update_s, 0.0 if val_loader is None else _validation_batch_s(state, task, val_loader, clock))
 
 

@@ -62,6 +62,13 @@ def test_a_slow_network_is_not_timed_for_long(toy: Toy) -> None:
     assert clock.now_s == 100 + 4 * 50
 
 
+def test_quick_updates_are_timed_for_seconds(toy: Toy) -> None:
+    clock = Clock()
+    train = SlowLoader([toy.batch(0)], clock, 0.125)
+    assert measure_speed(toy.state(), toy.task, train, None, clock=clock) == Speed(0.125, 0.0)
+    assert clock.now_s == 100 + 40 * 0.125  # 5 s: 40 updates instead of 13
+
+
 def test_a_short_run_does_not_give_its_minutes_to_measuring(toy: Toy) -> None:
     clock = Clock()
     train = SlowLoader([toy.batch(0)], clock, 1.0)
