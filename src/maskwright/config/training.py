@@ -68,7 +68,7 @@ class TrainingConfig(Section):
         le=100_000,
         unit="min",
         help="Minutes the whole run may take, final numbers included; as many updates as fit, measured before the "
-        "first and laid out in 8 to 50 epochs, take the place of epochs and data.loader.samples_per_epoch. Unset: "
+        "first and laid out in 8 epochs or more, take the place of epochs and data.loader.samples_per_epoch. Unset: "
         "epochs decides.",
     )
     accumulate: int = Field(

@@ -34,7 +34,9 @@ _LONGEST_S = 60.0
 _SAFETY = 0.9  # share of the time that is planned; the rest is for checkpoints, pictures and a slower hour
 _FINAL_PASSES = 2.0  # the final numbers cost more than a plain validation: curves, intervals, pictures
 _FINAL_S = 5.0
-_EPOCHS = (8, 50)  # fewer show no course and leave little to choose the best from; more cost time and show no more
+_LEAST_EPOCHS = 8  # fewer show no course and leave little to choose the best from
+_ENOUGH_EPOCHS = 50  # more show no more where they are short; from _LONG_S on each pass is saved and shown
+_LONG_S = 60.0
 _VALIDATING = 0.2  # largest share of the time that goes to validation
 _EPOCH_S = 0.25  # of an epoch beside updates and validation: checkpoint, pictures, page
 _LEAST_UPDATES = 10  # fewer teach nothing
@@ -151,7 +153,7 @@ def plan_epochs(
     time_s = (60 * minutes - spent_s) * _SAFETY - final_s  # for updates and validations
 
     least = min(updates_per_pass, _LEAST_UPDATES)
-    if (least_s := least * speed.update_s + validation_s) > time_s:
+    if (least_s := least * speed.update_s + validation_s + _EPOCH_S) > time_s:
         needed_s = spent_s + (least_s + final_s) / _SAFETY
         raise ConfigError(
             f"training.budget: {minutes:g} minutes do not hold {least} updates at {speed.update_s:.2g} s and the "
@@ -159,7 +161,10 @@ def plan_epochs(
             "model or the tiles smaller."
         )
     passes = math.ceil(time_s / (updates_per_pass * speed.update_s + validation_s + _EPOCH_S))
-    epochs = min(max(passes, _EPOCHS[0]), _EPOCHS[1], _validations_for(time_s, validation_s) * validate_every)
+    most = max(_ENOUGH_EPOCHS, int(time_s / _LONG_S))
+    if validation_s > 0:
+        most = min(most, max(1, int(_VALIDATING * time_s / validation_s)) * validate_every)
+    epochs = min(max(passes, _LEAST_EPOCHS), most)
 
     def updates_in(epochs: int) -> int:
         left_s = time_s - math.ceil(epochs / validate_every) * validation_s - epochs * _EPOCH_S
@@ -168,11 +173,6 @@ def plan_epochs(
     while epochs > 1 and updates_in(epochs) < 1:
         epochs -= 1
     return BudgetPlan(minutes, epochs, updates_in(epochs), speed.update_s, validation_s, final_s, spent_s)
-
-
-def _validations_for(time_s: float, validation_s: float) -> int:
-    """How many validations the time has room for beside the training; one must be."""
-    return max(1, int(_VALIDATING * time_s / validation_s)) if validation_s > 0 else _EPOCHS[1]
 
 
 def _validation_batch_s(state: TrainState, task: Task, loader: EvalBatches, clock: Callable[[], float]) -> float:

@@ -97,6 +97,18 @@ def test_long_passes_are_divided_and_short_ones_put_together() -> None:
     assert _laid_out(plan(10, Speed(0.1, 0.0), 10)) == (50, 104)
 
 
+def test_hours_are_laid_out_in_whole_passes_again() -> None:
+    # 10 h: 32,395 s hold 268.3 passes of 120 s and 0.75 s beside, each worth saving: 269 epochs of almost a pass.
+    assert _laid_out(plan(600, Speed(1.0, 0.05), 120, validation_batches=10)) == (269, 119)
+
+
+def test_the_smallest_plan_has_an_update() -> None:
+    # 10 updates of 10 ms, 0.25 s beside and 5 s at the end: 5.35 s of 0.9 * 6 s.
+    assert _laid_out(plan(0.1, Speed(0.01, 0.0), 1000)) == (1, 15)
+    with pytest.raises(ConfigError, match="do not hold 10 updates"):
+        plan(0.098, Speed(0.01, 0.0), 1000)
+
+
 def test_validations_take_no_more_than_a_fifth_of_the_time() -> None:
     # Of 535 s a fifth is 107 s: two validations of 50 s. What is left, 434.5 s, holds two epochs of 217 updates.
     slow = {"validation_batches": 50}
